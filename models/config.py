@@ -1,0 +1,70 @@
+"""The network's options and sizes: plain data, free of torch so that the Snakefile can check them."""
+
+from dataclasses import dataclass
+
+# Every option that is a choice, by its name in the configuration. The modules that implement a
+# choice look it up under the same name.
+CHOICES = {
+    "attention": ("stcsa", "fcsa", "none"),
+    "feed_forward": ("flow_aligned", "unaligned", "token_wise"),
+    "flow": ("spynet", "oracle"),
+    "position_encoding": ("none", "as_released", "sinusoidal_3d", "learned"),
+    "norm": ("spatial_affine", "channel"),
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One network of the family; the defaults are the published REDS model (32,564,335 parameters).
+
+    Raises ValueError, naming the key, where values cannot belong together.
+    """
+
+    num_frames: int = 5  # T, frames of one window; odd
+    num_feat: int = 64  # C, feature channels
+    feat_size: int = 64  # edge in LR pixels of a training crop and of a test tile
+    depth: int = 5  # transformer blocks
+    num_heads: int = 1
+    patch_size: int = 8  # edge in LR pixels of an attention token
+    num_extract_blocks: int = 5  # residual blocks before the transformer
+    num_reconstruct_blocks: int = 30  # residual blocks after it
+    num_feed_forward_blocks: int = 30  # residual blocks in each direction of a feed-forward layer
+    attention: str = "stcsa"
+    feed_forward: str = "flow_aligned"
+    flow: str = "spynet"  # where the feed-forward's optical flow comes from
+    flow_num_feat: int = 64  # widest layer of a SPyNet level
+    position_encoding: str = "as_released"
+    norm: str = "spatial_affine"
+
+    def __post_init__(self) -> None:
+        for key, choices in CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise ValueError(f"model.{key}: {getattr(self, key)!r} is none of {', '.join(choices)}")
+        for key, least in _LEAST.items():
+            value = getattr(self, key)
+            if type(value) is not int or value < least:
+                raise ValueError(f"model.{key}: must be a whole number of at least {least}, is {value!r}")
+        if self.num_frames % 2 == 0:
+            raise ValueError(f"model.num_frames: must be odd (a window has a centre), is {self.num_frames}")
+        if self.feat_size % self.patch_size:
+            raise ValueError(
+                f"model.patch_size: {self.patch_size} does not divide model.feat_size {self.feat_size}"
+            )
+        if self.num_feat % self.num_heads:
+            raise ValueError(f"model.num_heads: {self.num_heads} does not divide model.num_feat {self.num_feat}")
+        if self.flow_num_feat % 4:
+            raise ValueError(f"model.flow_num_feat: must be a multiple of 4, is {self.flow_num_feat}")
+
+
+_LEAST = {
+    "num_frames": 1,
+    "num_feat": 1,
+    "feat_size": 8,
+    "depth": 1,
+    "num_heads": 1,
+    "patch_size": 1,
+    "num_extract_blocks": 0,
+    "num_reconstruct_blocks": 0,
+    "num_feed_forward_blocks": 0,
+    "flow_num_feat": 4,
+}

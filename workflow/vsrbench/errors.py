@@ -1,0 +1,9 @@
+"""What a person did wrong, said in one line."""
+
+
+class InputError(Exception):
+    """A fault in something that came from outside: a configuration, a clip, a checkpoint, the machine.
+
+    The message is one line that names the file, the key or frame, and the remedy. The command line
+    prints it without a traceback and exits with status 2.
+    """
