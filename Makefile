@@ -1,0 +1,37 @@
+# Each target is one line that can be typed by hand, after `make install`.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+CORES ?= 2
+STUDY ?= demo
+SNAKEMAKE := .venv/bin/snakemake --cores $(CORES) --rerun-incomplete --quiet rules
+
+.PHONY: help install demo study test test-slow lint bench plan compare clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | column -t -s '|'
+
+install: .venv/installed  ## create .venv with every pinned package
+
+.venv/installed: requirements.lock pyproject.toml workflow/install.sh
+	@sh workflow/install.sh
+
+demo: install  ## the whole study in minutes on two CPU cores
+	@STUDY=demo CORES=$(CORES) sh workflow/run_study.sh
+
+study: install  ## run workflow/config/$(STUDY).yaml on this machine
+	@STUDY=$(STUDY) CORES=$(CORES) sh workflow/run_study.sh
+
+test: install  ## the tests
+	@.venv/bin/pytest -q -m "not slow and not slurm"
+
+test-slow: install  ## the long tests
+	@.venv/bin/pytest -q -m slow
+
+lint: install  ## style of Python and workflow files
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/snakefmt --check Snakefile workflow/rules
+
+bench: install  ## speed as ratios against plain formulations
+	@.venv/bin/vsrbench bench
+
+clean:  ## remove the demo's results (the installation stays)
+	@rm -rf results/demo

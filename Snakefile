@@ -1,0 +1,46 @@
+# vsrt-bench: from data to the ablation table. `snakemake --cores 2 --configfile workflow/config/demo.yaml`
+import signal
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+# Near its time limit Slurm sends SIGUSR1 to every process of a job; the one that trains saves and leaves.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+if "study" not in config:
+
+    configfile: "workflow/config/reds.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/runtime.smk"
+include: "workflow/rules/tables.smk"
+
+
+report: "workflow/report/study.rst"
+
+
+wildcard_constraints:
+    study=STUDY["study"],
+    variant=r"[a-z0-9_]+",
+    dataset=r"[a-z0-9_]+",
+    seed=r"\d+",
+
+
+localrules:
+    all,
+    resolve_variant,
+
+
+rule all:
+    "The study's tables and figures."
+    default_target: True
+    input:
+        tables(),
+
+
+onsuccess:
+    print(terminal_table(), flush=True)

@@ -1,0 +1,29 @@
+"""What every test may use: where the repository is, and the data that lies beside some checkouts."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real clips (Vid4 "city" and others); the test is skipped where they are not at hand."""
+    folder = Path(os.environ.get("VSRBENCH_DATA") or SHARED / "data")
+    if not (folder / "Vid4").is_dir():
+        pytest.skip(f"no real clips in {folder}; set VSRBENCH_DATA to a folder that holds Vid4/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lpips_weights() -> Path:
+    """Folder of LPIPS backbones; the test is skipped where they are not at hand."""
+    folder = Path(os.environ.get("VSRBENCH_LPIPS_WEIGHTS") or SHARED / "weights")
+    if not (folder / "alexnet_features.pth").is_file():
+        pytest.skip(f"no LPIPS backbones in {folder}; set VSRBENCH_LPIPS_WEIGHTS")
+    return folder

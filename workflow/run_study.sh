@@ -1,0 +1,13 @@
+#!/bin/sh
+# Run one study on this machine: STUDY=demo CORES=2 workflow/run_study.sh [more arguments for snakemake]
+# The kernel drops the lock with the last process of the study, so a killed run is taken over at once and
+# jobs that outlived it are waited for; Snakemake's own lock would need --unlock after a kill.
+set -eu
+cd "$(dirname "$0")/.."
+config="workflow/config/$STUDY.yaml"
+[ -f "$config" ] || { echo "study: $config is missing; there are: $(cd workflow/config && echo *.yaml)" >&2; exit 2; }
+mkdir -p "results/$STUDY" 2>/dev/null && [ -w "results/$STUDY" ] ||
+    { echo "study: results/$STUDY cannot be written; make it writable or clone elsewhere" >&2; exit 2; }
+lock="results/$STUDY/.lock"
+if ! flock --nonblock "$lock" true; then echo "study: waiting for another run of $STUDY to end ..."; fi
+flock "$lock" .venv/bin/snakemake --cores "${CORES:-2}" --configfile "$config" --nolock --rerun-incomplete "$@"
