@@ -1,0 +1,78 @@
+"""The ways in which low-quality frames are made from ground truth, by their published names, at x4.
+
+`BI`         MATLAB's antialiased bicubic `imresize`.
+`BD`         Gaussian blur, sigma 1.6, 12 x 12 taps, edges replicated, then every fourth pixel from index 1
+             (MATLAB: `fspecial('gaussian', 12, 1.6)`, `imfilter(..., 'replicate')`, `(2:4:end-2, 2:4:end-2)`).
+             The even kernel looks from 5 pixels before to 6 after, so that the samples are centred as BI's.
+`BD_DUF`     DUF's blur: sigma 1.6, 13 x 13 taps, edges mirrored, every fourth pixel from index 0. It lies 1.5
+             ground-truth pixels from BD: the two are not comparable.
+`subsample`  every fourth pixel from index 0 without a low-pass: aliased, so that neighbouring frames carry
+             what one frame lacks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models.resize import imresize
+
+SCALE = 4
+BLUR_SIGMA = 1.6
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """How float frames (t, 4h, 4w, c) become (t, h, w, c), and where an LQ pixel sits among the GT's."""
+
+    downscale: Callable[[np.ndarray], np.ndarray]
+    phase: float  # LQ pixel i is centred on GT pixel 4 i + phase
+
+
+def degrade(gt: np.ndarray, name: str) -> np.ndarray:
+    """uint8 (t, 4h, 4w, 3) -> uint8 (t, h, w, 3), rounded half up as MATLAB does."""
+    lq = DEGRADATIONS[name].downscale(gt.astype(np.float64))
+    return np.floor(lq.clip(0, 255) + 0.5).astype(np.uint8)
+
+
+def _bicubic(frames: np.ndarray) -> np.ndarray:
+    planes = torch.from_numpy(frames).movedim(-1, 1)  # (t, c, 4h, 4w)
+    return imresize(planes, 1 / SCALE).movedim(1, -1).numpy()
+
+
+def _blur(frames: np.ndarray) -> np.ndarray:
+    return _gaussian(frames, before=4, taps=12, border="edge")
+
+
+def blur_duf(frames: np.ndarray, scale: int = SCALE) -> np.ndarray:
+    """DUF's blur at any whole scale: sigma 0.4 times the scale, cut at four sigma."""
+    radius = int(4 * 0.4 * scale + 0.5)
+    return _gaussian(frames, before=radius, taps=2 * radius + 1, border="reflect", scale=scale)
+
+
+def _subsample(frames: np.ndarray) -> np.ndarray:
+    return frames[:, ::SCALE, ::SCALE]
+
+
+def _gaussian(frames, *, before: int, taps: int, border: str, scale: int = SCALE) -> np.ndarray:
+    """Rows, then columns: sample i is the Gaussian mean of the `taps` pixels from `scale * i - before` on."""
+    x = np.arange(taps) - (taps - 1) / 2
+    weights = np.exp(-(x**2) / (2 * (BLUR_SIGMA * scale / SCALE) ** 2))
+    weights = (weights / weights.sum()).astype(frames.dtype)
+    for axis in (1, 2):
+        length = frames.shape[axis]
+        padding = [(0, 0)] * frames.ndim
+        padding[axis] = (before, taps)
+        padded = np.moveaxis(np.pad(frames, padding, border), axis, 0)
+        blurred = sum(w * padded[k : k + length : scale] for k, w in enumerate(weights))
+        frames = np.moveaxis(blurred, 0, axis)
+    return frames
+
+
+DEGRADATIONS = {
+    "BI": Degradation(_bicubic, phase=1.5),
+    "BD": Degradation(_blur, phase=1.5),
+    "BD_DUF": Degradation(blur_duf, phase=0.0),
+    "subsample": Degradation(_subsample, phase=0.0),
+}
