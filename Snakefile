@@ -24,7 +24,7 @@ report: "workflow/report/study.rst"
 
 
 wildcard_constraints:
-    study=STUDY["study"],
+    study=STUDY.name,
     variant=r"[a-z0-9_]+",
     dataset=r"[a-z0-9_]+",
     seed=r"\d+",

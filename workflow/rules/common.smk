@@ -1,27 +1,60 @@
 # The checked study and the lookups that rules share. No rules here.
-import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from vsrbench import provenance, study as studies
 from vsrbench.errors import InputError
+from vsrbench.provenance import STEPS, code_digest
+from vsrbench.study import load_study, needs_flow
 
 try:
-    STUDY = studies.load_study(config)
+    STUDY = load_study(config)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-VARIANTS = STUDY["variants"]
+CODE = {step: code_digest(step) for step in STEPS}
+
+
+def recipe(variant):
+    """What a variant's weights depend on: titles and questions may be reworded without a new training."""
+    resolved = STUDY.variants[variant].to_dict()
+    return {key: resolved[key] for key in ("degradation", "model", "training")}
+
+
+def flow_weights(wildcards):
+    """SPyNet's start weights, for the variants that use them."""
+    if needs_flow(STUDY.variants[wildcards.variant]) != "spynet":
+        return []
+    return f"results/{wildcards.study}/flow/weights.safetensors"
+
+
+def weights(wildcards):
+    """The trained weights behind an evaluation; a baseline has none."""
+    if wildcards.variant == "bicubic":
+        return []
+    return "results/{study}/runs/{variant}/seed_{seed}/weights.safetensors".format(**wildcards)
+
+
+def evaluations(*variants):
+    """The rows of every variant, seed and data set that can be scored."""
+    return [
+        f"results/{STUDY.name}/evaluations/{dataset}/{variant}/seed_{seed}.csv"
+        for variant in variants or ("bicubic", *STUDY.variants)
+        for seed in ([0] if variant == "bicubic" else STUDY.settings["seeds"])
+        for dataset in STUDY.scores(variant)
+    ]
+
+
+def of_each_variant(pattern):
+    """One file for each variant."""
+    return expand(pattern, study=STUDY.name, variant=STUDY.variants)
 
 
 def tables():
     """The files that a study ends with."""
-    return expand(
-        "results/{study}/tables/ablations.{format}", study=STUDY["study"], format=["csv", "md", "tex", "txt"]
-    )
+    return expand("results/{study}/tables/ablations.{format}", study=STUDY.name, format=["csv", "md", "tex", "txt"])
 
 
 def terminal_table():
     """The ablation table as text."""
-    return Path(f"results/{STUDY['study']}/tables/ablations.txt").read_text()
+    return Path(f"results/{STUDY.name}/tables/ablations.txt").read_text()

@@ -32,6 +32,7 @@ STEPS = {
 # about how and where files are written. An edit there must not repeat days of training.
 _NEUTRAL = {
     "models.config",
+    "models.official",  # reads and writes the released code's files, which no study trains
     "vsrbench",
     "vsrbench.config",
     "vsrbench.errors",

@@ -1,0 +1,73 @@
+"""The code digest: moved by mathematics, not by words; and only by code that the step depends on."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+from conftest import ROOT
+
+from vsrbench import provenance
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A copy of the sources that a test may edit; returns a function that edits one file."""
+    for name, folder in (("models", ROOT / "models"), ("vsrbench", ROOT / "workflow" / "vsrbench")):
+        shutil.copytree(folder, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    packages = {name: tmp_path / name for name in ("models", "vsrbench")}
+    monkeypatch.setattr(provenance, "_PACKAGES", packages)
+
+    def edit(file: str, old: str, new: str):
+        text = (tmp_path / file).read_text()
+        assert old in text
+        (tmp_path / file).write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def digests() -> dict[str, str]:
+    return {step: provenance.code_digest(step) for step in provenance.STEPS}
+
+
+def changed(before: dict[str, str]) -> set[str]:
+    return {step for step, digest in digests().items() if digest != before[step]}
+
+
+def test_comment_docstring_and_blank_lines_change_nothing(project):
+    before = digests()
+    project("models/attention.py", "class ", "# a remark\n\n\nclass ")
+    project("models/vsr_transformer.py", '"""The Video', '"""A Video')
+    assert changed(before) == set()
+
+
+def test_network_mathematics_touches_training_scoring_and_timing_only(project):
+    before = digests()
+    project("models/attention.py", "class ", "CONSTANT = 2\n\n\nclass ")
+    assert changed(before) == {"train", "evaluate", "measure_runtime"}
+
+
+def test_metric_mathematics_touches_scoring_only(project):
+    before = digests()
+    project("vsrbench/metrics.py", "import", "CONSTANT = 2\nimport")
+    assert changed(before) == {"evaluate"}
+
+
+def test_provenance_itself_touches_nothing(project):
+    before = digests()
+    project("vsrbench/provenance.py", "import ast", "import ast\n\nCONSTANT = 2")
+    assert changed(before) == set()
+
+
+def test_a_module_that_is_imported_lazily_counts():
+    assert "vsrbench.schedule" in provenance._project_modules("vsrbench.training")
+
+
+def test_record_names_revision_digest_machine_and_time(tmp_path):
+    path = tmp_path / "provenance.json"
+    provenance.write_provenance(path, "train", started=datetime.now(UTC), seed=3)
+    record = json.loads(path.read_text())
+    assert record["seed"] == 3
+    assert record["code_digest"] == provenance.code_digest("train")
+    assert record["machine"]["versions"]["torch"]
+    assert record["hours"] >= 0

@@ -1,0 +1,73 @@
+# Needs: the photographs inside scikit-image; the archives of real data sets under data_root.
+# Gives: results/{study}/configs/{variant}.yaml               resolved variants
+#        results/{study}/data/{dataset}/manifest.json         clips, digests, degradation
+#        results/{study}/data/{dataset}/store/{split}/index.json   frames for training, memory-mapped
+
+
+rule resolve_variant:
+    "Write what a variant is, in full: the record beside its results."
+    output:
+        "results/{study}/configs/{variant}.yaml",
+    params:
+        variant=lambda wildcards: STUDY.variants[wildcards.variant].to_dict(),
+    log:
+        "results/{study}/logs/resolve_variant/{variant}.log",
+    script:
+        "../scripts/resolve_variant.py"
+
+
+rule generate_photo_motion:
+    "Generate clips of moving photographs with their exact optical flow."
+    output:
+        "results/{study}/data/photo_motion/manifest.json",
+    params:
+        code=CODE["generate"],
+        degradation=STUDY.settings["degradation"],
+        clips=["{}={}".format(*item) for item in STUDY.settings["photo_motion"]["clips_per_photo"].items()],
+        **{key: STUDY.settings["photo_motion"][key] for key in ("seed", "size", "num_frames")},
+    log:
+        "results/{study}/logs/generate_photo_motion.log",
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "vsrbench generate --manifest {output:q} --degradation {params.degradation:q} --seed {params.seed}"
+        " --size {params.size} --num-frames {params.num_frames} --clips-per-photo {params.clips:q} --log {log:q}"
+
+
+rule verify:
+    "Check a real data set frame by frame and write down what is there."
+    output:
+        "results/{study}/data/{dataset}/manifest.json",
+    params:
+        code=CODE["verify"],
+        degradation=STUDY.settings["degradation"],
+        root=STUDY.data_root,
+    log:
+        "results/{study}/logs/verify/{dataset}.log",
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    shell:
+        "vsrbench verify --dataset {wildcards.dataset:q} --root {params.root:q}"
+        " --degradation {params.degradation:q} --manifest {output:q} --log {log:q}"
+
+
+ruleorder: generate_photo_motion > verify
+
+
+rule store_frames:
+    "Unpack the frames of a split so that a training crop costs no decoding."
+    input:
+        "results/{study}/data/{dataset}/manifest.json",
+    output:
+        "results/{study}/data/{dataset}/store/{split}/index.json",
+    params:
+        code=CODE["store"],
+    log:
+        "results/{study}/logs/store_frames/{dataset}_{split}.log",
+    resources:
+        mem_mb=4000,
+        runtime=600,
+    shell:
+        "vsrbench store --manifest {input:q} --split {wildcards.split:q} --index {output:q} --log {log:q}"

@@ -1,0 +1,71 @@
+# Needs: resolved variants and frame stores (data.smk).
+# Gives: results/{study}/flow/weights.safetensors                        SPyNet's start weights
+#        results/{study}/runs/{variant}/seed_{seed}/weights.safetensors  with provenance.json beside it
+# Checkpoints and train.jsonl lie in the same folders but are no outputs: Snakemake deletes those at each start.
+TRAIN_ON = STUDY.settings["train_on"]
+
+if STUDY.settings["flow_weights"]:
+
+    rule import_flow:
+        "Convert a person's own SPyNet weights."
+        input:
+            STUDY.settings["flow_weights"],
+        output:
+            weights="results/{study}/flow/weights.safetensors",
+            provenance="results/{study}/flow/provenance.json",
+        log:
+            "results/{study}/logs/import_flow.log",
+        shell:
+            "vsrbench import-flow --weights {input:q} --out {output.weights:q} --log {log:q}"
+
+else:
+
+    rule train_flow:
+        "Train SPyNet on clips whose optical flow is known; its end-point error goes into the provenance."
+        input:
+            store="results/{study}/data/photo_motion/store/train/index.json",
+            validation_store="results/{study}/data/photo_motion/store/validation/index.json",
+        output:
+            weights="results/{study}/flow/weights.safetensors",
+            provenance="results/{study}/flow/provenance.json",
+        params:
+            code=CODE["train_flow"],
+            num_feat=STUDY.variants["full"].model.flow_num_feat,
+            **STUDY.settings["flow_training"],
+        log:
+            "results/{study}/logs/train_flow.log",
+        resources:
+            gpu=1,
+            mem_mb=8000,
+            runtime=1440,
+        shell:
+            "exec vsrbench train-flow --store {input.store:q} --validation-store {input.validation_store:q}"
+            " --num-feat {params.num_feat} --iterations {params.iterations} --batch-size {params.batch_size}"
+            " --crop-size {params.crop_size} --learning-rate {params.learning_rate} --seed {params.seed}"
+            " --out {output.weights:q} --log {log:q}"
+
+
+rule train:
+    "Train one variant with one seed; a run that was interrupted goes on from its last checkpoint."
+    input:
+        # The recipe is a param: only what the weights depend on repeats a training.
+        config=ancient("results/{study}/configs/{variant}.yaml"),
+        store=f"results/{{study}}/data/{TRAIN_ON}/store/train/index.json",
+        validation_store=f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
+        flow_weights=flow_weights,
+    output:
+        weights="results/{study}/runs/{variant}/seed_{seed}/weights.safetensors",
+        provenance="results/{study}/runs/{variant}/seed_{seed}/provenance.json",
+    params:
+        code=CODE["train"],
+        recipe=lambda wildcards: recipe(wildcards.variant),
+        flow_weights=lambda wildcards, input: ["--flow-weights", input.flow_weights] if input.flow_weights else [],
+    log:
+        "results/{study}/logs/train/{variant}_seed_{seed}.log",
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=1440,
+    shell:
+        "exec vsrbench train --config {input.config:q} --seed {wildcards.seed} --store {input.store:q}"
+        " --validation-store {input.validation_store:q} {params.flow_weights:q} --out {output.weights:q} --log {log:q}"

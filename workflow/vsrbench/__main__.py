@@ -1,0 +1,149 @@
+"""The command line: `vsrbench <command>`, one command for each step that can be run by hand.
+
+Exit status: 0 done, 2 wrong input (said in one line), 75 interrupted and saved, to be started again.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from vsrbench.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; torch and the like are imported by the command that needs them."""
+    options = vars(_parser().parse_args(arguments))
+    command: Callable[..., None] = options.pop("command")
+    _log_to(options.pop("log"))
+    try:
+        command(**options)
+    except InputError as error:
+        logging.getLogger("vsrbench").error("%s", error)
+        return 2
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def _log_to(log: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log))
+        sys.excepthook = _log_exception
+    logging.basicConfig(level=logging.INFO, format="vsrbench: %(message)s", handlers=handlers)
+
+
+def _log_exception(kind, error, traceback) -> None:
+    logging.getLogger("vsrbench").critical("failed", exc_info=(kind, error, traceback))
+
+
+def _lazily(module: str, function: str) -> Callable[..., None]:
+    """`vsrbench.<module>.<function>`, imported when it is called."""
+
+    def call(**options) -> None:
+        getattr(import_module(f"vsrbench.{module}"), function)(**options)
+
+    return call
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vsrbench", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, module: str, function: str, summary: str) -> Callable[..., argparse.Action]:
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(command=_lazily(module, function))
+        command.add_argument("--log", type=Path, help="file that messages go to as well")
+        return command.add_argument
+
+    option = add("generate", "data.photo_motion", "generate", "Generate clips of moving photographs.")
+    option("--manifest", type=Path, required=True, help="file to write; the clips go into its folder")
+    option("--degradation", required=True)
+    option("--seed", type=int, required=True)
+    option("--size", type=int, required=True, help="edge of a ground-truth frame")
+    option("--num-frames", type=int, required=True)
+    option("--clips-per-photo", type=_count, nargs="+", action=_Counts, required=True, metavar="SPLIT=N")
+
+    option = add("verify", "data", "verify", "Check a real data set and write its manifest.")
+    option("--dataset", required=True)
+    option("--root", type=Path, required=True, help="folder of the data sets, as their archives unpack")
+    option("--degradation", required=True)
+    option("--manifest", type=Path, required=True)
+
+    option = add("store", "data.frame_store", "store_split", "Unpack the frames of a split for training.")
+    option("--manifest", type=Path, required=True)
+    option("--split", required=True)
+    option("--index", type=Path, required=True, help="file to write; the frames go into its folder")
+
+    option = add("train-flow", "flow_training", "train_flow", "Train SPyNet on clips of known optical flow.")
+    option("--store", type=Path, required=True)
+    option("--validation-store", type=Path, required=True)
+    option("--num-feat", type=int, required=True)
+    option("--iterations", type=int, required=True)
+    option("--batch-size", type=int, required=True)
+    option("--crop-size", type=int, required=True)
+    option("--learning-rate", type=float, required=True)
+    option("--seed", type=int, required=True)
+    option("--out", type=Path, required=True)
+
+    option = add("import-flow", "flow_training", "import_flow", "Convert SPyNet weights of your own.")
+    option("--weights", type=Path, required=True)
+    option("--out", type=Path, required=True)
+
+    option = add("train", "training", "train", "Train one variant; goes on where an earlier start ended.")
+    option("--config", type=Path, required=True, help="resolved variant")
+    option("--seed", type=int, required=True)
+    option("--store", type=Path, required=True)
+    option("--validation-store", type=Path, required=True)
+    option("--flow-weights", type=Path)
+    option("--out", type=Path, required=True, help="weights to write; checkpoints and log go beside them")
+    option("--on-nonfinite", choices=["stop", "skip"], default="stop")
+
+    option = add("evaluate", "evaluation", "evaluate", "Score restored frames, one row each.")
+    option("--study", required=True)
+    option("--variant", required=True, help="name of the variant, or bicubic")
+    option("--seed", type=int, required=True)
+    option("--manifest", type=Path, required=True)
+    option("--config", type=Path)
+    option("--weights", type=Path)
+    option("--mode", choices=["tiled", "whole_frame"], default="tiled")
+    option("--precision", choices=["float32", "bfloat16"], default="float32")
+    option("--lpips-weights", type=Path)
+    option("--rows", type=Path, required=True, help="CSV to write")
+    option("--frames", type=Path, required=True, help="folder for a few restored frames")
+
+    option = add("gate", "protocol", "gate", "Hold bicubic's scores against the published anchors.")
+    option("--rows", type=Path, required=True)
+    option("--out", type=Path, required=True)
+
+    option = add("measure-runtime", "runtime", "measure_runtime", "Time one variant.")
+    option("--config", type=Path, required=True)
+    option("--sizes", type=_size, nargs="+", required=True, metavar="HEIGHTxWIDTH")
+    option("--mode", choices=["tiled", "whole_frame"], default="tiled")
+    option("--precision", choices=["float32", "bfloat16"], default="float32")
+    option("--budget-seconds", type=float, default=10.0)
+    option("--out", type=Path, required=True)
+    return parser
+
+
+def _count(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    return name, int(number)
+
+
+class _Counts(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, dict(values))
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return int(height), int(width)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

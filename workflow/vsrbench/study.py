@@ -1,0 +1,79 @@
+"""One study: its settings, variants and data sets, all checked before any job starts."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vsrbench.config import Variant, check_schema, resolve_variant
+from vsrbench.data.sources import SOURCES
+from vsrbench.errors import InputError
+
+
+@dataclass(frozen=True)
+class Study:
+    """What `load_study` found to be in order."""
+
+    name: str
+    settings: dict[str, Any]  # the study file, as its schema describes it
+    variants: dict[str, Variant]
+    datasets: tuple[str, ...]  # scored ones that are there
+    data_root: Path | None  # where the real data sets lie
+
+    def scores(self, variant: str) -> tuple[str, ...]:
+        """The data sets that `variant` can be scored on: exact flow is known of generated clips only."""
+        if variant != "bicubic" and needs_flow(self.variants[variant]) == "oracle":
+            return tuple(dataset for dataset in self.datasets if dataset == "photo_motion")
+        return self.datasets
+
+
+def needs_flow(variant: Variant) -> str | None:
+    """Where the variant's optical flow comes from (`spynet`, `oracle`), or None if it uses none."""
+    return variant.model.flow if variant.model.feed_forward == "flow_aligned" else None
+
+
+def load_study(settings: dict[str, Any]) -> Study:
+    """Check a study's settings, resolve its variants and find its data sets.
+
+    The environment variables VSRBENCH_DATA and VSRBENCH_LPIPS_WEIGHTS go before `data_root` and
+    `lpips_weights`. Raises InputError with one line that names the key or the folder.
+    """
+    source = f"study {settings.get('study', '?')}"
+    check_schema(settings, "study", source)
+    settings = dict(settings)
+    for key, variable in (("data_root", "VSRBENCH_DATA"), ("lpips_weights", "VSRBENCH_LPIPS_WEIGHTS")):
+        settings[key] = os.environ.get(variable) or settings.get(key)
+    for key in ("lpips_weights", "flow_weights"):
+        if settings.get(key) and not Path(settings[key]).exists():
+            raise InputError(
+                f"{source}: {key}: {settings[key]} is not there; correct the path or set it to null"
+            )
+    _check_writable(Path("results") / settings["study"])
+    root = Path(settings["data_root"]) if settings["data_root"] else None
+    _require(settings["train_on"], root, source)
+    datasets = []
+    for dataset, need in settings["evaluate_on"].items():
+        if need == "required":
+            _require(dataset, root, source)
+        if dataset == "photo_motion" or SOURCES[dataset].found(root):
+            datasets.append(dataset)
+    return Study(
+        name=settings["study"],
+        settings=settings,
+        variants={name: resolve_variant(settings, name) for name in settings["variants"]},
+        datasets=tuple(datasets),
+        data_root=root,
+    )
+
+
+def _require(dataset: str, root: Path | None, source: str) -> None:
+    if dataset != "photo_motion" and not SOURCES[dataset].found(root):
+        raise InputError(
+            f"{source}: {dataset} needs the folder {SOURCES[dataset].folder(root)}; {SOURCES[dataset].how_to_get}"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"{existing}: results cannot be written here; make it a writable folder")
