@@ -1,0 +1,93 @@
+"""Self-attention over the patches of all frames of a window (paper, section 4.2).
+
+Letters: n clips, t frames, c channels, h x w pixels, p patch edge, H heads; a frame has (h/p)(w/p) patches, a
+window N = t(h/p)(w/p) tokens of D = c p^2 values. Every token attends to every token, without a mask.
+
+Each attention maps (n, t, c, h, w) to (n, len(slots), c, h, w): `slots` are the frames that ask; all frames answer.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.blocks import conv3x3, per_frame
+from models.config import ModelConfig
+
+
+def cut_patches(x: Tensor, patch_size: int, num_heads: int) -> Tensor:
+    """(n, t, c, h, w) -> tokens (n, H, N, D/H), one run of c/H channels for each head.
+
+    Within a token the channels come last; a dot product does not depend on the order, and the copy is
+    fastest so, since the channels are last in memory.
+    """
+    n, t, c, h, w = x.shape
+    p = patch_size
+    x = x.view(n, t, num_heads, c // num_heads, h // p, p, w // p, p)
+    return x.permute(0, 2, 1, 4, 6, 5, 7, 3).reshape(n, num_heads, -1, c // num_heads * p * p)
+
+
+def join_patches(tokens: Tensor, size: tuple[int, int], patch_size: int) -> Tensor:
+    """Undo `cut_patches`: (n, H, N, D/H) -> (n, t, c, h, w) for frames of `size` (h, w)."""
+    n, heads, _, length = tokens.shape
+    (h, w), p = size, patch_size
+    x = tokens.view(n, heads, -1, h // p, w // p, p, p, length // (p * p))
+    return x.permute(0, 2, 3, 5, 4, 6, 1, 7).reshape(n, -1, h, w, heads * length // (p * p)).movedim(-1, 2)
+
+
+class ConvolutionalAttention(nn.Module):
+    """Spatial-temporal convolutional self-attention: q, k, v see the whole frame before it is cut into patches.
+
+    q and k are depthwise convolutions, v and the output dense ones, as in the released code. A constant added
+    to the keys cancels in the softmax, so the key's bias has no effect; it stays for the checkpoints' sake.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        c = config.num_feat
+        self.patch_size, self.num_heads = config.patch_size, config.num_heads
+        self.query = conv3x3(c, c, groups=c)
+        self.key = conv3x3(c, c, groups=c)
+        self.value = conv3x3(c, c)
+        self.output = conv3x3(c, c)
+
+    def forward(self, x: Tensor, slots: Sequence[int]) -> Tensor:
+        q = self._tokens(self.query, x[:, slots])
+        k, v = self._tokens(self.key, x), self._tokens(self.value, x)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return per_frame(self.output, join_patches(attended, x.shape[-2:], self.patch_size))
+
+    def _tokens(self, projection: nn.Module, x: Tensor) -> Tensor:
+        return cut_patches(per_frame(projection, x), self.patch_size, self.num_heads)
+
+
+class FullyConnectedAttention(nn.Module):
+    """The attention of ViT: patches are cut first, and dense D x D maps without bias see one token each.
+
+    At 64 channels and patches of 8 x 8 that is 67.1 M parameters, against 0.075 M for the convolutional one.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        d = config.num_feat * config.patch_size**2
+        self.patch_size, self.num_heads = config.patch_size, config.num_heads
+        self.query = nn.Linear(d, d, bias=False)
+        self.key = nn.Linear(d, d, bias=False)
+        self.value = nn.Linear(d, d, bias=False)
+        self.output = nn.Linear(d, d, bias=False)
+
+    def forward(self, x: Tensor, slots: Sequence[int]) -> Tensor:
+        tokens, asking = (cut_patches(part, self.patch_size, 1).squeeze(1) for part in (x, x[:, slots]))
+        q, k, v = (
+            self._heads(self.query(asking)),
+            self._heads(self.key(tokens)),
+            self._heads(self.value(tokens)),
+        )
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return join_patches(self.output(attended).unsqueeze(1), x.shape[-2:], self.patch_size)
+
+    def _heads(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+ATTENTIONS = {"stcsa": ConvolutionalAttention, "fcsa": FullyConnectedAttention}

@@ -1,0 +1,97 @@
+"""The small parts that the networks are made of. Tensors are (n, t, c, h, w), a frame's features (n, c, h, w)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+SLOPE = 0.1  # of every leaky ReLU
+
+
+def conv3x3(in_channels: int, out_channels: int, groups: int = 1) -> nn.Conv2d:
+    """A 3 x 3 convolution that keeps the size: zero padding of one pixel."""
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1, groups=groups)
+
+
+def per_frame(module: nn.Module, clip: Tensor) -> Tensor:
+    """Apply a module of (n, c, h, w) to each frame of (n, t, c, h, w)."""
+    return module(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), started near the identity: He-normal weights times 0.1, no bias.
+
+    With `recompute`, the backward pass computes the first convolution again instead of keeping its result.
+    """
+
+    def __init__(self, num_feat: int):
+        super().__init__()
+        self.conv1 = conv3x3(num_feat, num_feat)
+        self.conv2 = conv3x3(num_feat, num_feat)
+        self.recompute = False
+        for conv in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(conv.weight)
+            nn.init.zeros_(conv.bias)
+            with torch.no_grad():
+                conv.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._residual, x, use_reentrant=False)
+        return self._residual(x)
+
+    def _residual(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
+
+
+def residual_blocks(num_feat: int, num_blocks: int) -> nn.Sequential:
+    """`num_blocks` residual blocks in a row."""
+    return nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_blocks)))
+
+
+class ResidualStack(nn.Module):
+    """A convolution to `num_feat` channels, leaky ReLU, then residual blocks: (n, in, h, w) -> (n, c, h, w)."""
+
+    def __init__(self, in_channels: int, num_feat: int, num_blocks: int):
+        super().__init__()
+        self.head = conv3x3(in_channels, num_feat)
+        self.blocks = residual_blocks(num_feat, num_blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Convolutions pass the layout of their input on, and run fastest with the channels last.
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.blocks(F.leaky_relu(self.head(x), SLOPE, inplace=True))
+
+
+class FrameNorm(nn.Module):
+    """Normalise each frame over all its values (c, h, w), biased variance, then apply an affine map.
+
+    The affine map has `affine_shape`: (c, h, w), a weight and a bias for every place as released, which is a
+    learned position code of its own and fixes the frame's size; or (c, 1, 1), one pair for each channel.
+    """
+
+    def __init__(self, affine_shape: tuple[int, int, int]):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(affine_shape))
+        self.bias = nn.Parameter(torch.zeros(affine_shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, F.group_norm(x, 1, eps=1e-5), self.weight)
+
+
+class Reconstruction(nn.Module):
+    """Residual blocks, then x4 by two pixel shuffles: (n, c, h, w) -> (n, 3, 4h, 4w), to add to the enlarged input."""
+
+    def __init__(self, num_feat: int, num_blocks: int):
+        super().__init__()
+        self.blocks = residual_blocks(num_feat, num_blocks)
+        self.upsample1 = conv3x3(num_feat, 4 * num_feat)
+        self.upsample2 = conv3x3(num_feat, 4 * num_feat)
+        self.refine = conv3x3(num_feat, num_feat)
+        self.to_rgb = conv3x3(num_feat, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(x)
+        for upsample in (self.upsample1, self.upsample2):
+            x = F.leaky_relu(F.pixel_shuffle(upsample(x), 2), SLOPE, inplace=True)
+        return self.to_rgb(F.leaky_relu(self.refine(x), SLOPE, inplace=True))

@@ -1,0 +1,156 @@
+"""The Video Super-Resolution Transformer (Cao, Li, Zhang, Van Gool, arXiv 2106.06847), after its released code.
+
+Clips are (n, t, 3, h, w), RGB in [0, 1]; features (n, t, c, h, w), in memory with the channels last. A slot is a
+frame's place in the window.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.attention import ATTENTIONS
+from models.blocks import FrameNorm, Reconstruction, ResidualBlock, ResidualStack, per_frame
+from models.config import ModelConfig
+from models.feed_forward import FEED_FORWARDS, Flows
+from models.optical_flow import SPyNet
+from models.position_encoding import POSITION_ENCODINGS
+
+SCALE = 4
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then feed-forward, each after a norm (pre-norm) and inside a residual.
+
+    The attention's normalised input is added to its output as well, as in the released code. Without
+    attention that half of the block, its norm included, is left out.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.attention = None
+        if config.attention != "none":
+            self.norm1 = _norm(config)
+            self.attention = ATTENTIONS[config.attention](config)
+        self.norm2 = _norm(config)
+        self.feed_forward = FEED_FORWARDS[config.feed_forward](config)
+
+    def forward(self, x: Tensor, clip: Tensor, flows: Flows | None, keep: Sequence[int]) -> Tensor:
+        """Features of the slots `keep`, (n, len(keep), c, h, w), computing nothing that they do not need."""
+        last = x.shape[1] - 1
+        before = [max(slot - 1, 0) for slot in keep]
+        after = [min(slot + 1, last) for slot in keep]
+        read = sorted({*before, *keep, *after})
+        x = self._attend(x, read)
+        z = per_frame(self.norm2, x)
+        before, kept, after = ([read.index(slot) for slot in slots] for slots in (before, keep, after))
+        if flows is not None:
+            flows = flows[0][:, keep], flows[1][:, keep]
+        return x[:, kept] + self.feed_forward(z[:, before], z[:, kept], z[:, after], clip[:, keep], flows)
+
+    def _attend(self, x: Tensor, slots: Sequence[int]) -> Tensor:
+        if self.attention is None:
+            return x[:, slots]
+        y = per_frame(self.norm1, x)
+        return x[:, slots] + (y[:, slots] + self.attention(y, slots))
+
+
+class VSRTransformer(nn.Module):
+    """The full network and, by the names in its configuration, every ablation of it."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self._recompute = False
+        self.extraction = ResidualStack(3, config.num_feat, config.num_extract_blocks)
+        needs_flow_network = config.feed_forward == "flow_aligned" and config.flow == "spynet"
+        self.spynet = SPyNet(config.flow_num_feat) if needs_flow_network else None
+        self.position_encoding = POSITION_ENCODINGS[config.position_encoding](config)
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.depth))
+        self.reconstruction = Reconstruction(config.num_feat, config.num_reconstruct_blocks)
+
+    def forward(self, clip: Tensor, flows: Flows | None = None) -> Tensor:
+        """Restore every frame of a clip (n, t, 3, h, w), giving (n, t, 3, 4h, 4w), not clamped.
+
+        `flows` (flows_forward, flows_backward), each (n, t, 2, h, w), pull the frame before and the frame after
+        onto each frame; they are wanted where `config.flow` is oracle, and unused where the feed-forward has no
+        flow. Otherwise the network computes its own.
+        """
+        self._check(clip)
+        features = self.extract(clip)
+        flows = self.flows(clip, flows)
+        features = self.transform(features, clip, flows)
+        return self.reconstruct(features, clip)
+
+    def extract(self, clip: Tensor) -> Tensor:
+        """Features of each frame alone."""
+        return per_frame(self.extraction, clip)
+
+    def flows(self, clip: Tensor, flows: Flows | None = None) -> Flows | None:
+        """The flows that the blocks use, each (n, t, 2, h, w); at the ends, of a frame to itself."""
+        if self.config.feed_forward != "flow_aligned":
+            return None
+        if self.spynet is None:
+            if flows is None:
+                raise ValueError("model.flow is oracle, so the flows must be given with the clip")
+            return flows
+        before = torch.cat([clip[:, :1], clip[:, :-1]], dim=1)
+        after = torch.cat([clip[:, 1:], clip[:, -1:]], dim=1)
+        ref, supp = torch.cat([clip, clip]), torch.cat([before, after])
+        return self.spynet(ref.flatten(0, 1), supp.flatten(0, 1)).unflatten(0, ref.shape[:2]).chunk(2)
+
+    def transform(
+        self, features: Tensor, clip: Tensor, flows: Flows | None, keep: Sequence[int] | None = None
+    ) -> Tensor:
+        """Position code and transformer blocks; the last block gives only the slots `keep` (default all)."""
+        every = list(range(features.shape[1]))
+        x = self.position_encoding(features)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x, clip, flows, every)
+        return last(x, clip, flows, every if keep is None else keep)
+
+    def reconstruct(self, features: Tensor, clip: Tensor) -> Tensor:
+        """Frames (n, t, 3, 4h, 4w) from their features and low-quality frames (n, t, 3, h, w)."""
+        enlarged = F.interpolate(clip.flatten(0, 1), scale_factor=SCALE, mode="bilinear", align_corners=False)
+        return per_frame(self.reconstruction, features) + enlarged.unflatten(0, clip.shape[:2])
+
+    @property
+    def recompute(self) -> bool:
+        """Whether the backward pass computes the residual blocks' inside again, to hold less in memory."""
+        return self._recompute
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        self._recompute = value
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                module.recompute = value
+
+    def _check(self, clip: Tensor) -> None:
+        t, (h, w) = clip.shape[1], clip.shape[-2:]
+        config = self.config
+        if t > config.num_frames:
+            raise ValueError(f"a window of {t} frames, but model.num_frames is {config.num_frames}")
+        if h % config.patch_size or w % config.patch_size:
+            raise ValueError(
+                f"frames of {h} x {w} cannot be cut into patches of model.patch_size {config.patch_size}"
+            )
+        size = config.feat_size
+        if (reason := fixed_size(config)) and (h, w) != (size, size):
+            raise ValueError(f"frames of {h} x {w}, but {reason} wants {size} x {size} (model.feat_size)")
+
+
+def fixed_size(config: ModelConfig) -> str | None:
+    """The setting that ties a network to frames of `feat_size`, None where it takes any size."""
+    if config.norm == "spatial_affine":
+        return "model.norm spatial_affine"
+    if config.position_encoding == "learned":
+        return "model.position_encoding learned"
+    return None
+
+
+def _norm(config: ModelConfig) -> FrameNorm:
+    edge = {"spatial_affine": config.feat_size, "channel": 1}[config.norm]
+    return FrameNorm((config.num_feat, edge, edge))
