@@ -3,7 +3,8 @@
 Letters: n clips, t frames, c channels, h x w pixels, p patch edge, H heads; a frame has (h/p)(w/p) patches, a
 window N = t(h/p)(w/p) tokens of D = c p^2 values. Every token attends to every token, without a mask.
 
-Each attention maps (n, t, c, h, w) to (n, len(slots), c, h, w): `slots` are the frames that ask; all frames answer.
+Each attention maps (n, t, c, h, w) to (n, len(slots), c, h, w): `slots` are the frames that ask, and all frames
+answer.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ def join_patches(tokens: Tensor, size: tuple[int, int], patch_size: int) -> Tens
 
 
 class ConvolutionalAttention(nn.Module):
-    """Spatial-temporal convolutional self-attention: q, k, v see the whole frame before it is cut into patches.
+    """Spatial-temporal convolutional self-attention: q, k, v see whole frames, which are cut into patches after.
 
     q and k are depthwise convolutions, v and the output dense ones, as in the released code. A constant added
     to the keys cancels in the softmax, so the key's bias has no effect; it stays for the checkpoints' sake.
@@ -78,12 +79,9 @@ class FullyConnectedAttention(nn.Module):
 
     def forward(self, x: Tensor, slots: Sequence[int]) -> Tensor:
         tokens, asking = (cut_patches(part, self.patch_size, 1).squeeze(1) for part in (x, x[:, slots]))
-        q, k, v = (
-            self._heads(self.query(asking)),
-            self._heads(self.key(tokens)),
-            self._heads(self.value(tokens)),
-        )
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        q, k, v = self.query(asking), self.key(tokens), self.value(tokens)
+        attended = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v))
+        attended = attended.transpose(1, 2).flatten(2)
         return join_patches(self.output(attended).unsqueeze(1), x.shape[-2:], self.patch_size)
 
     def _heads(self, tokens: Tensor) -> Tensor:

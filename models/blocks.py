@@ -1,4 +1,4 @@
-"""The small parts that the networks are made of. Tensors are (n, t, c, h, w), a frame's features (n, c, h, w)."""
+"""The small parts that the networks are made of. Clips are (n, t, c, h, w), single frames (n, c, h, w)."""
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ def residual_blocks(num_feat: int, num_blocks: int) -> nn.Sequential:
 
 
 class ResidualStack(nn.Module):
-    """A convolution to `num_feat` channels, leaky ReLU, then residual blocks: (n, in, h, w) -> (n, c, h, w)."""
+    """A convolution to `num_feat` channels, leaky ReLU, then residual blocks; keeps the frames' size."""
 
     def __init__(self, in_channels: int, num_feat: int, num_blocks: int):
         super().__init__()
@@ -80,7 +80,7 @@ class FrameNorm(nn.Module):
 
 
 class Reconstruction(nn.Module):
-    """Residual blocks, then x4 by two pixel shuffles: (n, c, h, w) -> (n, 3, 4h, 4w), to add to the enlarged input."""
+    """Residual blocks, then two pixel shuffles: (n, c, h, w) -> (n, 3, 4h, 4w), added to the enlarged input."""
 
     def __init__(self, num_feat: int, num_blocks: int):
         super().__init__()

@@ -51,7 +51,9 @@ class ModelConfig:
                 f"model.patch_size: {self.patch_size} does not divide model.feat_size {self.feat_size}"
             )
         if self.num_feat % self.num_heads:
-            raise ValueError(f"model.num_heads: {self.num_heads} does not divide model.num_feat {self.num_feat}")
+            raise ValueError(
+                f"model.num_heads: {self.num_heads} does not divide model.num_feat {self.num_feat}"
+            )
         if self.flow_num_feat % 4:
             raise ValueError(f"model.flow_num_feat: must be a multiple of 4, is {self.flow_num_feat}")
 

@@ -1,8 +1,8 @@
 """The block's second half: what happens to a frame's features after attention (paper, section 4.3).
 
-Each feed-forward maps the normalised features of the kept frames and of their neighbours, all (n, k, c, h, w), to
-(n, k, c, h, w). `lq` are the kept low-quality frames (n, k, 3, h, w); `flows` their two flows (n, k, 2, h, w), the
-first pulling the frame before onto each frame and the second the frame after. At the ends of a window the
+Each feed-forward maps the normalised features of the kept frames and of their neighbours, all (n, k, c, h, w),
+to (n, k, c, h, w). `lq` are the kept low-quality frames (n, k, 3, h, w); `flows` their two flows (n, k, 2, h, w),
+the first pulling the frame before onto each frame and the second the frame after. At the ends of a window the
 missing neighbour is the frame itself.
 """
 
@@ -46,7 +46,7 @@ class UnalignedFeedForward(nn.Module):
 
 
 class FlowAlignedFeedForward(UnalignedFeedForward):
-    """The same layers, with each neighbour warped onto the frame along the optical flow; zeros come in from outside."""
+    """The same layers, with each neighbour warped onto the frame along its flow, zeros beyond the edge."""
 
     def _align(self, neighbours: Tensor, flows: Tensor | None) -> Tensor:
         return warp(neighbours.flatten(0, 1), flows.flatten(0, 1))

@@ -2,12 +2,13 @@
 
 Both fixed codes are one and the same encoder of three axes, `sinusoidal_code`, given different axes:
 
-* `as_released` follows the released code (commit 8770126), which hands (t, c, h, w) to an encoder that takes its
-  first axis for the channels. So the *frame slots* play the channels, and (channel, row, column) are the three
-  positions: with 5 frames, slots 0 and 1 carry the sine and cosine of the channel's index, slots 2 and 3 those of
-  the row, slot 4 the sine of the column; with 7 frames the column never enters. The released weights need it.
-* `sinusoidal_3d` is what the paper describes: a third of the channels each for frame, row and column, sines in the
-  even channels and cosines in the odd ones.
+* `as_released` follows the released code (commit 8770126), which hands (t, c, h, w) to an encoder that takes
+  its first axis for the channels. So the *frame slots* play the channels, and (channel, row, column) are the
+  three positions: with 5 frames, slots 0 and 1 carry the sine and cosine of the channel's index, slots 2 and 3
+  those of the row, slot 4 the sine of the column; with 7 frames the column never enters. The released weights
+  need it.
+* `sinusoidal_3d` is what the paper describes: a third of the channels each for frame, row and column, sines in
+  the even channels and cosines in the odd ones.
 """
 
 import torch
@@ -17,7 +18,7 @@ from models.config import ModelConfig
 
 
 def frequencies(num_channels: int) -> Tensor:
-    """10000^(-2k/m) for the pairs k of the m channels that each of three axes gets; m = 2 ceil(num_channels / 6)."""
+    """10000^(-2k/m), k < m/2, for the m = 2 ceil(num_channels / 6) channels that each of three axes gets."""
     pairs = -(-num_channels // 6)
     return 10000.0 ** (-torch.arange(pairs) / pairs)
 
@@ -25,8 +26,8 @@ def frequencies(num_channels: int) -> Tensor:
 def sinusoidal_code(freqs: Tensor, sizes: tuple[int, int, int], interleaved: bool) -> Tensor:
     """The code (3m, *sizes) of three axes, m = 2 len(freqs) channels for each: its sines and cosines.
 
-    `interleaved` puts sine and cosine of one frequency side by side; otherwise all sines come first. The encoder's
-    package changed from the second to the first in its version 5.1.0, after the release.
+    `interleaved` puts sine and cosine of one frequency side by side; otherwise all sines come first. The
+    `positional-encodings` package changed from the second to the first in version 5.1.0, after the release.
     """
     codes = []
     for axis, size in enumerate(sizes):
@@ -39,7 +40,7 @@ def sinusoidal_code(freqs: Tensor, sizes: tuple[int, int, int], interleaved: boo
 
 
 class ReleasedEncoding(nn.Module):
-    """The released network's code, whose axes are mixed up (see above). The checkpoints store its frequencies."""
+    """The released network's code, its axes mixed up (see above). Checkpoints store the frequencies."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -51,7 +52,7 @@ class ReleasedEncoding(nn.Module):
 
 
 class DescribedEncoding(nn.Module):
-    """The code over frame, row and column that the paper describes. It has no parameters and fits every size."""
+    """The code over frame, row and column that the paper describes. It fits every size."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def imresize(image: Tensor, scale: float) -> Tensor:
-    """Resize floating-point images (..., h, w) to (..., ceil(scale h), ceil(scale w)) as MATLAB's `imresize` does.
+    """Resize float images (..., h, w) to (..., ceil(scale h), ceil(scale w)) as MATLAB's `imresize` does.
 
     Cubic kernel with a = -0.5, widened when the image shrinks so that it does not alias; borders continue
     mirrored, the edge pixel repeated. The result is neither clamped nor rounded.

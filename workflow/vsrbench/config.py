@@ -48,10 +48,14 @@ class TrainingConfig:
             object.__setattr__(self, key, tuple(getattr(self, key)))
         for key in ("iterations", "batch_size", "checkpoint_interval", "validation_interval", "log_interval"):
             if type(getattr(self, key)) is not int or getattr(self, key) < 1:
-                raise ValueError(f"training.{key}: must be a whole number of at least 1, is {getattr(self, key)!r}")
+                raise ValueError(
+                    f"training.{key}: must be a whole number of at least 1, is {getattr(self, key)!r}"
+                )
         for key in ("warmup_iterations", "freeze_flow_iterations"):
             if type(getattr(self, key)) is not int or getattr(self, key) < 0:
-                raise ValueError(f"training.{key}: must be a whole number of at least 0, is {getattr(self, key)!r}")
+                raise ValueError(
+                    f"training.{key}: must be a whole number of at least 0, is {getattr(self, key)!r}"
+                )
         if self.schedule not in ("cosine_restarts", "one_cycle"):
             raise ValueError(f"training.schedule: {self.schedule!r} is neither cosine_restarts nor one_cycle")
         if self.precision not in ("float32", "bfloat16"):
@@ -98,10 +102,15 @@ def load_variant(path: Path) -> Variant:
     """A resolved variant, as written to `results/<study>/configs/<variant>.yaml`."""
     data = read_yaml(path)
     try:
-        sections = {"model": ModelConfig(**data.pop("model")), "training": TrainingConfig(**data.pop("training"))}
+        sections = {
+            "model": ModelConfig(**data.pop("model")),
+            "training": TrainingConfig(**data.pop("training")),
+        }
         return Variant(**data, **sections)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a resolved variant ({error}); delete it and run the study again") from None
+        raise InputError(
+            f"{path}: not a resolved variant ({error}); delete it and run the study again"
+        ) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -162,7 +171,9 @@ def _full_model(study: dict[str, Any]) -> dict[str, Any]:
     for section, overrides in study.get("overrides", {}).items():
         for key in overrides:
             if key not in full[section]:
-                raise InputError(f"study {study['study']}: overrides.{section}.{key}: full.yaml has no such key")
+                raise InputError(
+                    f"study {study['study']}: overrides.{section}.{key}: full.yaml has no such key"
+                )
         full[section] |= overrides
     return full
 

@@ -66,11 +66,10 @@ def load_study(settings: dict[str, Any]) -> Study:
     )
 
 
-def _require(dataset: str, root: Path | None, source: str) -> None:
+def _require(dataset: str, root: Path | None, where: str) -> None:
     if dataset != "photo_motion" and not SOURCES[dataset].found(root):
-        raise InputError(
-            f"{source}: {dataset} needs the folder {SOURCES[dataset].folder(root)}; {SOURCES[dataset].how_to_get}"
-        )
+        source = SOURCES[dataset]
+        raise InputError(f"{where}: {dataset} needs the folder {source.folder(root)}; {source.how_to_get}")
 
 
 def _check_writable(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 `BI`         MATLAB's antialiased bicubic `imresize`.
 `BD`         Gaussian blur, sigma 1.6, 12 x 12 taps, edges replicated, then every fourth pixel from index 1
-             (MATLAB: `fspecial('gaussian', 12, 1.6)`, `imfilter(..., 'replicate')`, `(2:4:end-2, 2:4:end-2)`).
+             (`fspecial('gaussian', 12, 1.6)`, `imfilter`, ``(2:4:end-2, 2:4:end-2)` in MATLAB).
              The even kernel looks from 5 pixels before to 6 after, so that the samples are centred as BI's.
 `BD_DUF`     DUF's blur: sigma 1.6, 13 x 13 taps, edges mirrored, every fourth pixel from index 0. It lies 1.5
              ground-truth pixels from BD: the two are not comparable.

@@ -133,9 +133,10 @@ def _digest_of_finished(folder: Path, settings: dict) -> str | None:
     try:
         stored = json.loads((folder / "clip.json").read_text())
         sha256 = digest(folder, (path for path in folder.rglob("*.*") if path.name != "clip.json"))
-    except (OSError, ValueError):
+        whole = stored["settings"] == settings and stored["clip"]["sha256"] == sha256
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return sha256 if stored["settings"] == settings and stored["clip"]["sha256"] == sha256 else None
+    return sha256 if whole else None
 
 
 def _write_clip(folder: Path, rng, photograph: str, foreground: str, settings: dict) -> None:
