@@ -2,7 +2,7 @@
 
 `BI`         MATLAB's antialiased bicubic `imresize`.
 `BD`         Gaussian blur, sigma 1.6, 12 x 12 taps, edges replicated, then every fourth pixel from index 1
-             (`fspecial('gaussian', 12, 1.6)`, `imfilter`, ``(2:4:end-2, 2:4:end-2)` in MATLAB).
+             (`fspecial('gaussian', 12, 1.6)`, `imfilter`, `(2:4:end-2, 2:4:end-2)` in MATLAB).
              The even kernel looks from 5 pixels before to 6 after, so that the samples are centred as BI's.
 `BD_DUF`     DUF's blur: sigma 1.6, 13 x 13 taps, edges mirrored, every fourth pixel from index 0. It lies 1.5
              ground-truth pixels from BD: the two are not comparable.
@@ -32,8 +32,10 @@ class Degradation:
 
 def degrade(gt: np.ndarray, name: str) -> np.ndarray:
     """uint8 (t, 4h, 4w, 3) -> uint8 (t, h, w, 3), rounded half up as MATLAB does."""
-    lq = DEGRADATIONS[name].downscale(gt.astype(np.float64))
-    return np.floor(lq.clip(0, 255) + 0.5).astype(np.uint8)
+    downscale = DEGRADATIONS[name].downscale
+    # One frame at a time: a whole clip in float64 would take eight times its size.
+    lq = [downscale(frame[None].astype(np.float64))[0] for frame in gt]
+    return np.floor(np.stack(lq).clip(0, 255) + 0.5).astype(np.uint8)
 
 
 def _bicubic(frames: np.ndarray) -> np.ndarray:
