@@ -3,8 +3,8 @@
 Letters: n clips, t frames, c channels, h x w pixels, p patch edge, H heads; a frame has (h/p)(w/p) patches, a
 window N = t(h/p)(w/p) tokens of D = c p^2 values. Every token attends to every token, without a mask.
 
-Each attention maps (n, t, c, h, w) to (n, len(slots), c, h, w): `slots` are the frames that ask, and all frames
-answer.
+Each attention maps (n, t, c, h, w) to (n, len(slots), c, h, w): `slots` are the frames that ask, and all
+frames answer.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def join_patches(tokens: Tensor, size: tuple[int, int], patch_size: int) -> Tens
 
 
 class ConvolutionalAttention(nn.Module):
-    """Spatial-temporal convolutional self-attention: q, k, v see whole frames, which are cut into patches after.
+    """Spatial-temporal convolutional self-attention: q, k, v see the whole frame, which is cut up after.
 
     q and k are depthwise convolutions, v and the output dense ones, as in the released code. A constant added
     to the keys cancels in the softmax, so the key's bias has no effect; it stays for the checkpoints' sake.

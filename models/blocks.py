@@ -80,7 +80,7 @@ class FrameNorm(nn.Module):
 
 
 class Reconstruction(nn.Module):
-    """Residual blocks, then two pixel shuffles: (n, c, h, w) -> (n, 3, 4h, 4w), added to the enlarged input."""
+    """From features (n, c, h, w) to what is added to the enlarged input, (n, 3, 4h, 4w)."""
 
     def __init__(self, num_feat: int, num_blocks: int):
         super().__init__()

@@ -1,9 +1,9 @@
 """The block's second half: what happens to a frame's features after attention (paper, section 4.3).
 
-Each feed-forward maps the normalised features of the kept frames and of their neighbours, all (n, k, c, h, w),
-to (n, k, c, h, w). `lq` are the kept low-quality frames (n, k, 3, h, w); `flows` their two flows (n, k, 2, h, w),
-the first pulling the frame before onto each frame and the second the frame after. At the ends of a window the
-missing neighbour is the frame itself.
+Each feed-forward takes the normalised features of the kept frames and of their neighbours before and
+after, and gives what the block adds, all of them (n, k, c, h, w). `lq` are the kept low-quality frames
+(n, k, 3, h, w), and `flows` their two flows (n, k, 2, h, w), the first pulling the frame before onto each
+frame and the second the frame after. At the ends of a window the missing neighbour is the frame itself.
 """
 
 import torch

@@ -57,7 +57,7 @@ class SPyNet(nn.Module):
 
 
 class _Level(nn.ModuleList):
-    """Five 7 x 7 convolutions: reference, warped support and flow, 8 channels, to a correction of the flow."""
+    """Five convolutions from reference, warped support and flow, 8 channels, to the flow's correction."""
 
     def __init__(self, num_feat: int):
         widths = [8, num_feat // 2, num_feat, num_feat // 2, num_feat // 4, 2]

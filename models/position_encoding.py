@@ -3,12 +3,12 @@
 Both fixed codes are one and the same encoder of three axes, `sinusoidal_code`, given different axes:
 
 * `as_released` follows the released code (commit 8770126), which hands (t, c, h, w) to an encoder that takes
-  its first axis for the channels. So the *frame slots* play the channels, and (channel, row, column) are the
-  three positions: with 5 frames, slots 0 and 1 carry the sine and cosine of the channel's index, slots 2 and 3
-  those of the row, slot 4 the sine of the column; with 7 frames the column never enters. The released weights
-  need it.
-* `sinusoidal_3d` is what the paper describes: a third of the channels each for frame, row and column, sines in
-  the even channels and cosines in the odd ones.
+  its first axis for the channels. So the *frame slots* play the channels, and (channel, row, column) are
+  the three positions: with 5 frames, slots 0 and 1 carry the sine and cosine of the channel's index, slots
+  2 and 3 those of the row, slot 4 the sine of the column; with 7 frames the column never enters. The
+  released weights need it.
+* `sinusoidal_3d` is what the paper describes: a third of the channels each for frame, row and column, sines
+  in the even channels and cosines in the odd ones.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """The Video Super-Resolution Transformer (Cao et al., arXiv 2106.06847), exactly as its code was released.
 
-Clips are (n, t, 3, h, w), RGB in [0, 1]; features (n, t, c, h, w), in memory with the channels last. A slot is
-a frame's place in the window.
+Clips are (n, t, 3, h, w), RGB in [0, 1]; features (n, t, c, h, w), in memory with the channels last. A slot
+is a frame's place in the window.
 """
 
 from collections.abc import Sequence
@@ -74,8 +74,8 @@ class VSRTransformer(nn.Module):
         """Restore every frame of a clip (n, t, 3, h, w), giving (n, t, 3, 4h, 4w), not clamped.
 
         `flows` (flows_forward, flows_backward), each (n, t, 2, h, w), pull the frame before and the frame
-        after onto each frame; they are wanted where `config.flow` is oracle, and unused where the feed-forward
-        has no flow. Otherwise the network computes its own.
+        after onto each frame; they are wanted where `config.flow` is oracle, and unused where the feed-
+        forward has no flow. Otherwise the network computes its own.
         """
         self._check(clip)
         features = self.extract(clip)
