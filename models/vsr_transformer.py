@@ -42,14 +42,14 @@ class TransformerBlock(nn.Module):
         before = [max(slot - 1, 0) for slot in keep]
         after = [min(slot + 1, last) for slot in keep]
         read = sorted({*before, *keep, *after})
-        x = self._attend(x, read)
+        x = self.attend(x, read)
         z = per_frame(self.norm2, x)
         before, kept, after = ([read.index(slot) for slot in slots] for slots in (before, keep, after))
         if flows is not None:
             flows = flows[0][:, keep], flows[1][:, keep]
         return x[:, kept] + self.feed_forward(z[:, before], z[:, kept], z[:, after], clip[:, keep], flows)
 
-    def _attend(self, x: Tensor, slots: Sequence[int]) -> Tensor:
+    def attend(self, x: Tensor, slots: Sequence[int]) -> Tensor:
         if self.attention is None:
             return x[:, slots]
         y = per_frame(self.norm1, x)
