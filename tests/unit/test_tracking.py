@@ -1,0 +1,247 @@
+"""The W&B mirror, read back from the files that it writes and from a service that records what it is sent."""
+
+import json
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from synthetic_study import CLIPS, ITERATIONS, LOG_INTERVAL, SEEDS, VARIANTS, write_study
+
+from vsrbench.errors import InputError
+from vsrbench.records import find_records, read_history
+from vsrbench.tracking import sync
+
+KEY = "0" * 39 + "5"
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    return write_study(tmp_path / "results" / "small")
+
+
+def folders(study: Path) -> dict[str, Path]:
+    """Offline run folders by variant and seed."""
+    found = list(study.glob("wandb/offline-run-*"))
+    by_name = {path.name.split("-", 3)[-1].rpartition("-")[0]: path for path in found}
+    assert len(by_name) == len(found)
+    return by_name
+
+
+def inspect(folder: Path) -> list[dict]:
+    """The records of a run's own file, as W&B's inspector prints them."""
+    return [json.loads(line) for line in inspector("--json", str(folder)).splitlines()]
+
+
+def inspector(*arguments: str) -> str:
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def history(records: list[dict]) -> list[dict]:
+    return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+
+def test_a_run_interrupted_twice_is_one_run_without_gaps_or_repeats(study):
+    run = study / "runs" / "full" / "seed_1"
+    lines = (run / "train.jsonl").read_text().splitlines(keepends=True)
+    # Killed after 100 and after 200 iterations, each time going on from a checkpoint 30 iterations before.
+    (run / "train.jsonl").write_text("".join(lines[:10] + lines[7:20] + lines[17:]))
+    facts = json.loads((run / "provenance.json").read_text()) | {"attempts": 3}
+    (run / "provenance.json").write_text(json.dumps(facts))
+
+    sync(study)
+
+    written = folders(study)
+    trained = [f"{variant}-seed_{seed}" for variant in VARIANTS for seed in SEEDS]
+    assert sorted(written) == sorted([*trained, "bicubic-seed_0"])
+    records = inspect(written["full-seed_1"])
+    (head,) = [record["run"] for record in records if record["type"] == "run"]
+    assert (head["run_group"], head["job_type"], head["display_name"]) == ("full", "train", "full-seed_1")
+    assert head["tags"] == ["small", "BI"]
+    assert head["config"]["update"]["model"]["attention"] == "stcsa"
+    rows = history(records)
+    assert [row["_step"] for row in rows] == list(range(LOG_INTERVAL, ITERATIONS + 1, LOG_INTERVAL))
+    logged = [json.loads(line) for line in lines]
+    assert [row["loss"] for row in rows] == [record["loss"] for record in logged]
+    assert [row.get("validation_psnr") for row in rows] == [
+        record.get("validation_psnr") for record in logged
+    ]
+    summary = json.loads(inspector("--summary", "--json", str(written["full-seed_1"])))["summary"]
+    assert summary["attempts"] == 3
+    assert len(summary["weights_sha256"]) == 64
+    assert summary["photo_motion/psnr_rgb"] == pytest.approx(25, abs=0.2)
+    assert summary["runtime_64x64/latency_ms"] == 120
+    assert summary["restored/photo_motion"]["count"] == len(CLIPS["photo_motion"])
+    assert summary["clips"]["nrows"] == sum(map(len, CLIPS.values()))
+
+
+def test_only_what_changed_is_written_again(study):
+    sync(study)
+    before = folders(study)
+    marks = {name: folder.stat().st_ino for name, folder in before.items()}
+    sync(study)
+    assert folders(study) == before
+    with (study / "runs" / "fcsa" / "seed_2" / "train.jsonl").open("a") as log:
+        log.write(json.dumps({"iteration": ITERATIONS + 1, "loss": 0.5}) + "\n")
+    sync(study)
+    after = {name: folder.stat().st_ino for name, folder in folders(study).items()}
+    assert {name for name in marks if after[name] != marks[name]} == {"fcsa-seed_2"}
+    assert history(inspect(folders(study)["fcsa-seed_2"]))[-1]["loss"] == 0.5
+
+
+def test_a_mirror_that_died_half_way_is_made_whole(study):
+    sync(study)
+    (folders(study)["full-seed_1"] / "digest").unlink()
+    sync(study)
+    assert len(history(inspect(folders(study)["full-seed_1"]))) == ITERATIONS // LOG_INTERVAL
+
+
+def test_ids_hold_over_attempts_and_change_with_the_recipe(study):
+    ids = {record.name: record.run_id for record in find_records(study)}
+    assert len(set(ids.values())) == len(ids)
+    (study / "runs" / "full" / "seed_1" / "weights.safetensors").unlink()
+    unfinished = {record.name: record for record in find_records(study)}["full-seed_1"]
+    assert unfinished.run_id == ids["full-seed_1"]
+    assert "unfinished" in unfinished.tags
+    config = study / "configs" / "full.yaml"
+    config.write_text(config.read_text().replace("batch_size: 2", "batch_size: 4"))
+    assert {record.name: record.run_id for record in find_records(study)}["full-seed_1"] != ids["full-seed_1"]
+
+
+def test_tables_and_figures_are_a_run_of_their_own(study):
+    (study / "tables").mkdir()
+    (study / "tables" / "ablations.csv").write_text("variant,psnr_rgb\nfull,24.0\n")
+    sync(study)
+    (row,) = history(inspect(folders(study)["tables"]))
+    assert row["ablations.nrows"] == 1
+
+
+def test_a_line_in_the_making_is_left_out_and_a_broken_one_is_named(tmp_path):
+    log = tmp_path / "train.jsonl"
+    log.write_text('{"iteration": 10, "loss": 1.0}\n{"iteration": 20, "skipped": "clip 3"}\n{"iteration": 3')
+    assert read_history(log) == {10: {"loss": 1.0}}
+    log.write_text('{"iteration": 10, "loss": 1.0}\n{"loss": 1.0}\n')
+    with pytest.raises(InputError, match=r"train.jsonl: line 2 .*"):
+        read_history(log)
+    assert read_history(tmp_path / "none") == {}
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no study"):
+        sync(tmp_path)
+
+
+def test_disabled_writes_nothing(study, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    sync(study)
+    assert not (study / "wandb").exists()
+
+
+class Service(BaseHTTPRequestHandler):
+    """As much of W&B's interface as an upload needs."""
+
+    def log_message(self, *_) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/graphql":
+            question = json.loads(body)
+            answer = {"data": self.answer(question["query"], question.get("variables") or {})}
+        else:
+            answer = {"limits": {}}
+            self.server.streams.append((self.path, json.loads(body)))
+        self.reply(answer)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.uploads.append(self.path)
+        self.reply({})
+
+    def answer(self, query: str, variables: dict) -> dict:
+        if "upsertBucket" in query:
+            self.server.runs.append(variables["name"])
+            entity = {"id": "entity", "name": "someone"}
+            project = {"id": "project", "name": variables["project"], "entity": entity}
+            bucket = {"id": variables["name"], "name": variables["name"], "displayName": "", "config": "{}"}
+            bucket |= {"description": "", "sweepName": None, "historyLineCount": 0, "project": project}
+            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        if "createArtifact" in query:
+            sequence = {"id": "sequence", "latestArtifact": None}
+            artifact = {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}
+            return {"createArtifact": {"artifact": artifact}}
+        if "createRunFiles" in query:
+            address = f"http://127.0.0.1:{self.server.server_port}/storage"
+            files = [{"name": name, "uploadUrl": f"{address}/{name}"} for name in variables["files"]]
+            return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}
+        return {}
+
+    def reply(self, answer: dict) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def service():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        server.runs, server.streams, server.uploads = [], [], []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_uploads_can_be_repeated_without_duplicates(tmp_path, service, monkeypatch, capfd):
+    study = write_study(tmp_path / "results" / "small", variants=("full",), seeds=(1,))
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{service.server_port}")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    sync(study)
+    ids = {record.run_id for record in find_records(study)}
+    assert set(service.runs) == ids and len(ids) == 2
+    sent = [
+        (files["wandb-history.jsonl"]["offset"], len(files["wandb-history.jsonl"]["content"]))
+        for path, message in service.streams
+        if "/full-seed_1-" in path and "wandb-history.jsonl" in (files := message.get("files") or {})
+    ]
+    assert sent[0][0] == 0 and sum(lines for _, lines in sent) == ITERATIONS // LOG_INTERVAL
+    assert any(path.endswith(".png") for path in service.uploads)
+
+    service.runs.clear()
+    sync(study)
+    assert service.runs == []
+    with (study / "runs" / "full" / "seed_1" / "train.jsonl").open("a") as log:
+        log.write(json.dumps({"iteration": ITERATIONS + 1, "loss": 0.5}) + "\n")
+    sync(study)
+    assert set(service.runs) == {run for run in ids if run.startswith("full")}
+
+    output = "".join(capfd.readouterr())
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert KEY not in output and not any(KEY.encode() in content for content in files)
+
+
+def test_a_lost_network_is_a_warning(tmp_path, monkeypatch, caplog):
+    study = write_study(tmp_path / "results" / "small", variants=("full",), seeds=(1,))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    sync(study)
+    assert "2 of 2 W&B runs are not uploaded yet" in caplog.text
+    assert len(folders(study)) == 2
+
+
+def test_online_without_a_key_is_refused(study, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.raises(InputError, match="WANDB_API_KEY"):
+        sync(study)
