@@ -20,7 +20,7 @@ class Clip:
     """One clip of a data set, at one degradation.
 
     `lq` is empty where the data set ships no low-quality frames of this degradation; they are then made
-    from the ground truth as they are read. `gt` is empty where there is no ground truth to score against.
+    from the ground truth as they are read.
     """
 
     dataset: str
@@ -31,38 +31,32 @@ class Clip:
     scored: tuple[int, ...]  # the frames that count
     flow: Path | None = None  # exact optical flow, where it is known
     split: str = "test"
+    size: tuple[int, int] | None = None  # height and width of the ground truth, where they are laid down
 
     @property
     def num_frames(self) -> int:
-        return len(self.gt or self.lq)
-
-    @property
-    def folder(self) -> Path:
-        """Where its ground truth lies, or its low-quality frames if it has none."""
-        return (self.gt or self.lq)[0].parent
+        return len(self.gt)
 
     def read(self, frames: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(lq (t, h, w, 3), gt (t, 4h, 4w, 3)) uint8 RGB of these frames, of all by default.
-
-        The ground truth is cut to a multiple of 4. Without ground truth its array is (t, 0, 0, 3).
-        """
+        """(lq (t, h, w, 3), gt (t, 4h, 4w, 3)) uint8 RGB of these frames, of all by default."""
         frames = range(self.num_frames) if frames is None else frames
         gt = self.read_gt(frames)
-        lq = read_frames([self.lq[t] for t in frames]) if self.lq else degrade(gt, self.degradation)
-        if gt.size and gt.shape[1:3] != (SCALE * lq.shape[1], SCALE * lq.shape[2]):
-            raise InputError(
-                f"{self.lq[frames[0]]}: {_size(lq[0])} is not a quarter of its ground truth {_size(gt[0])}; "
-                f"restore the matching pair"
-            )
-        return lq, gt
+        return self._lq_of(gt, frames), gt
 
     def read_gt(self, frames: Sequence[int]) -> np.ndarray:
-        """(t, 4h, 4w, 3) uint8 RGB, cut to a multiple of 4; (t, 0, 0, 3) where there is none."""
-        if not self.gt:
-            return np.empty((len(frames), 0, 0, 3), np.uint8)
-        gt = read_frames([self.gt[t] for t in frames])
-        height, width = (edge - edge % SCALE for edge in gt.shape[1:3])
-        return gt[:, :height, :width]
+        """(t, 4h, 4w, 3) uint8 RGB, cut to a multiple of 4."""
+        return cut_to_scale(read_frames([self.gt[t] for t in frames]))
+
+    def _lq_of(self, gt: np.ndarray, frames: Sequence[int]) -> np.ndarray:
+        if not self.lq:
+            return degrade(gt, self.degradation)
+        lq = read_frames([self.lq[t] for t in frames])
+        if gt.shape[1:3] != (SCALE * lq.shape[1], SCALE * lq.shape[2]):
+            raise InputError(
+                f"{self.lq[frames[0]]}: {describe_size(lq)} is not a quarter of its ground truth "
+                f"{describe_size(gt)}; restore the matching pair"
+            )
+        return lq
 
     def read_flows(self) -> tuple[np.ndarray, np.ndarray]:
         """(flows_forward, flows_backward), float32 (t, 2, h, w) in LQ pixels, x before y.
@@ -71,7 +65,9 @@ class Clip:
         ends, which have no such neighbour, are zero.
         """
         if self.flow is None:
-            raise InputError(f"{self.folder}: {self.dataset} has no exact optical flow; choose flow: spynet")
+            raise InputError(
+                f"{self.gt[0].parent}: {self.dataset} has no exact optical flow; choose flow: spynet"
+            )
         try:
             flows = load_file(self.flow)
             return tuple(flows[key].astype(np.float32) for key in ("flows_forward", "flows_backward"))
@@ -84,9 +80,9 @@ def read_frames(paths: Sequence[Path]) -> np.ndarray:
     frames = [read_frame(path) for path in paths]
     for path, frame in zip(paths, frames, strict=True):
         if frame.shape != frames[0].shape:
+            first = f"{describe_size(frames[0])} of {paths[0].name}"
             raise InputError(
-                f"{path}: {_size(frame)}, but its clip starts with {_size(frames[0])}; all frames of a clip "
-                f"must have one size"
+                f"{path}: {describe_size(frame)}, not {first}; give all frames of a clip one size"
             )
     return np.stack(frames)
 
@@ -116,24 +112,12 @@ def write_frame(path: Path, frame: np.ndarray) -> None:
         raise InputError(f"{path}: cannot be written; is the folder there and the disk not full?")
 
 
-def list_frames(folder: Path) -> tuple[Path, ...]:
-    """The numbered PNGs of a folder in order, checked to be without gaps (`00000000.png`, `im1.png`, ...)."""
-    paths = {path: path.stem[len(path.stem.rstrip("0123456789")) :] for path in Path(folder).glob("*.png")}
-    if not paths:
-        raise InputError(f"{folder}: holds no PNG frames")
-    unnumbered = [path for path, number in paths.items() if not number]
-    if unnumbered:
-        raise InputError(f"{min(unnumbered)}: name ends in no frame number; number the frames of a clip")
-    ordered = sorted(paths, key=lambda path: int(paths[path]))
-    for path, after in zip(ordered, ordered[1:], strict=False):
-        number, expected = int(paths[after]), int(paths[path]) + 1
-        if number != expected:
-            missing = after.with_stem(
-                after.stem.removesuffix(paths[after]) + f"{expected:0{len(paths[after])}d}"
-            )
-            raise InputError(f"{missing}: missing in the middle of its clip; restore this frame")
-    return tuple(ordered)
+def cut_to_scale(frames: np.ndarray) -> np.ndarray:
+    """Frames (t, h, w, 3) without the last rows and columns that do not fill an LQ pixel."""
+    height, width = (edge - edge % SCALE for edge in frames.shape[1:3])
+    return frames[:, :height, :width]
 
 
-def _size(frame: np.ndarray) -> str:
-    return f"{frame.shape[1]}x{frame.shape[0]}"
+def describe_size(frames: np.ndarray) -> str:
+    """Width x height of frames (..., h, w, 3), as people write it."""
+    return f"{frames.shape[-2]}x{frames.shape[-3]}"

@@ -7,23 +7,19 @@
     <folder>/<clip>/clip.json      the clip's entry in the index, and what it was made from
 
 Arrays are memory-mapped: the operating system keeps what is in use, and workers share it. A clip's folder
-appears under its name once it is whole, and the index once every clip has. A frame of 1280 x 720 takes 2.9 MB.
+appears under its name once it is whole, and the index once every clip has. 1280 x 720 takes 2.9 MB.
 """
 
-import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from vsrbench.data.clips import Clip
 from vsrbench.data.degradation import SCALE
 from vsrbench.errors import InputError
-from vsrbench.files import atomic_write
+from vsrbench.files import sha256
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ class FrameStore:
         self.folder = Path(folder)
         try:
             index = json.loads((self.folder / "index.json").read_text())
+            self.degradation: str = index["degradation"]
             self.clips = tuple(StoredClip(**clip) for clip in index["clips"])
         except FileNotFoundError:
             raise InputError(f"{self.folder}: no finished frame store; build it first") from None
@@ -55,11 +52,10 @@ class FrameStore:
             raise InputError(
                 f"{self.folder / 'index.json'}: unreadable ({error}); build the store again"
             ) from None
-        self.degradation: str = index["degradation"]
         self.has_flows = all("flows.npy" in clip.files for clip in self.clips)
         for clip in self.clips:
             for file, facts in clip.files.items():
-                _check(self.folder / clip.name / file, facts, digests)
+                check_array(self.folder / clip.name / file, facts, digests)
 
     def crop(
         self, clip: int, frames: Sequence[int], top: int, left: int, size: int
@@ -85,67 +81,12 @@ class FrameStore:
         return np.load(self.folder / self.clips[clip].name / file, mmap_mode="r")
 
 
-def build_store(clips: Sequence[Clip], folder: Path) -> None:
-    """Store `clips` (all of one degradation) in `folder`; a build that was stopped goes on where it was."""
-    folder = Path(folder)
-    degradations = {clip.degradation for clip in clips}
-    if len(degradations) != 1:
-        raise InputError(
-            f"{folder}: a frame store holds one degradation, got {sorted(degradations) or 'no clips'}"
-        )
-    stored = [_store_clip(clip, folder) for clip in tqdm(clips, "frame store", unit="clip", leave=False)]
-    with atomic_write(folder / "index.json") as partial:
-        partial.write_text(json.dumps({"degradation": degradations.pop(), "clips": stored}, indent=1) + "\n")
+def _cut(array: np.ndarray, frames: Sequence[int], top: int, left: int, size: int) -> np.ndarray:
+    return np.stack([array[t, top : top + size, left : left + size] for t in frames])
 
 
-def _store_clip(clip: Clip, folder: Path) -> dict:
-    """The clip's entry in the index; its arrays are written unless they are there, from the same files."""
-    target, source = folder / clip.name, _fingerprint(clip)
-    if (entry := _stored_entry(target, source)) is not None:
-        return entry
-    partial = target.with_name(f".{target.name}.partial")
-    for stale in (partial, target):
-        shutil.rmtree(stale, ignore_errors=True)
-    lq, gt = clip.read()
-    arrays = {"lq.npy": lq, "gt.npy": gt}
-    if clip.flow is not None:
-        arrays["flows.npy"] = np.stack(clip.read_flows())
-    partial.mkdir(parents=True)
-    for name, array in arrays.items():
-        np.save(partial / name, array)
-    num_frames, height, width = lq.shape[:3]
-    files = {
-        name: {"bytes": (partial / name).stat().st_size, "sha256": _sha256(partial / name)} for name in arrays
-    }
-    entry = {"name": clip.name, "num_frames": num_frames, "height": height, "width": width, "files": files}
-    (partial / "clip.json").write_text(json.dumps({"source": source, "entry": entry}))
-    partial.rename(target)
-    return entry
-
-
-def _stored_entry(folder: Path, source: str) -> dict | None:
-    try:
-        stored = json.loads((folder / "clip.json").read_text())
-        for file, facts in stored["entry"]["files"].items():
-            _check(folder / file, facts, digests=True)
-        return stored["entry"] if stored["source"] == source else None
-    except (OSError, ValueError, KeyError, TypeError, InputError):
-        return None
-
-
-def _fingerprint(clip: Clip) -> str:
-    """Changes when a file that the clip is read from is replaced."""
-    facts = [clip.degradation]
-    for path in (*clip.lq, *clip.gt, *filter(None, [clip.flow])):
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; restore this file") from None
-        facts.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
-
-
-def _check(path: Path, facts: dict, digests: bool) -> None:
+def check_array(path: Path, facts: dict, digests: bool) -> None:
+    """Raise InputError unless the file has the size, and on request the sha256, that the index says."""
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -154,16 +95,7 @@ def _check(path: Path, facts: dict, digests: bool) -> None:
         raise InputError(
             f"{path}: {size} bytes instead of {facts['bytes']}; delete it and build the store again"
         )
-    if digests and _sha256(path) != facts["sha256"]:
+    if digests and sha256(path) != facts["sha256"]:
         raise InputError(
             f"{path}: contents changed since it was written; delete it and build the store again"
         )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _cut(array: np.ndarray, frames: Sequence[int], top: int, left: int, size: int) -> np.ndarray:
-    return np.stack([array[t, top : top + size, left : left + size] for t in frames])

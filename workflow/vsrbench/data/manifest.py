@@ -2,35 +2,47 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from vsrbench.data.degradation import SCALE
 from vsrbench.errors import InputError
-from vsrbench.files import atomic_write
+from vsrbench.files import atomic_write, sha256
 
 
-def write_manifest(path: Path, dataset: str, degradation: str, clips: list[dict], settings: dict) -> None:
-    """`clips`: one entry each with name, split, frames, height, width (ground truth) and sha256."""
-    manifest = {"dataset": dataset, "degradation": degradation, "scale": SCALE, **settings, "clips": clips}
+def write_manifest(
+    path: Path, dataset: str, root: Path, degradation: str, clips: list[dict[str, Any]], **facts: Any
+) -> None:
+    """Write atomically. `clips`: an entry each with name, split, frames, height, width (of the ground truth)
+    and sha256."""
+    path = Path(path)
+    manifest = {
+        "dataset": dataset,
+        "root": os.path.relpath(root, path.parent),  # so that results and data can be moved together
+        "degradation": degradation,
+        "scale": SCALE,
+        **facts,
+        "clips": clips,
+    }
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def read_manifest(path: Path, dataset: str, degradation: str) -> dict:
-    """The manifest at `path`; an InputError if it is of another data set or degradation."""
+def read_manifest(path: Path, degradation: str | None = None) -> dict[str, Any]:
+    """What `write_manifest` wrote; an InputError if it is of another degradation than the one asked for."""
+    path = Path(path)
     try:
-        manifest = json.loads(Path(path).read_text())
-        found = {key: manifest[key] for key in ("dataset", "degradation", "clips")}
+        manifest = json.loads(path.read_text())
+        manifest["root"] = os.path.normpath(path.parent / manifest["root"])
+        found = manifest["degradation"]
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; generate or verify {dataset} first") from None
+        raise InputError(f"{path}: {error.strerror}; generate or verify the data set first") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not a manifest; delete it and run the study again") from None
-    for key, wanted in (("dataset", dataset), ("degradation", degradation)):
-        if found[key] != wanted:
-            raise InputError(
-                f"{path}: {key} is {found[key]}, the study asks for {wanted}; use other data or ask for it"
-            )
+    if degradation not in (None, found):
+        raise InputError(f"{path}: degradation is {found}, the study asks for {degradation}; use other data")
     return manifest
 
 
@@ -38,7 +50,5 @@ def digest(folder: Path, paths: Iterable[Path]) -> str:
     """One sha256 over the names (relative to `folder`) and the contents of files."""
     total = hashlib.sha256()
     for path in sorted(paths):
-        total.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-        with open(path, "rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        total.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
     return total.hexdigest()

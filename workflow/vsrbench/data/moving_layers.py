@@ -17,7 +17,6 @@ from vsrbench.data.degradation import SCALE
 
 MAX_SPEED = 12.0  # GT pixels a frame
 MAX_PITCH = 0.9  # picture pixels a GT pixel: below 1, sampling cannot alias
-MIN_PITCH = 0.5  # a picture blown up further would have no detail left
 MARGIN = 2.0  # picture pixels that the bicubic kernel reaches beyond a position
 
 
@@ -40,12 +39,10 @@ class Layer:
 
 
 def draw_background(rng: np.random.Generator, picture: torch.Tensor, num_frames: int, size: int) -> Layer:
-    """A camera path over `picture` that never leaves it; ValueError if it is too small for `size`."""
+    """A camera path over `picture` that never leaves it; a small picture is magnified for that."""
     path = _Path.draw(rng, num_frames, size)
     reach = path.extent(size / 2)
     limit = (min(picture.shape[1:]) / 2 - MARGIN) / reach
-    if limit < MIN_PITCH:
-        raise ValueError(f"a picture of {min(picture.shape[1:])} pixels is too small for frames of {size}")
     picture, pitch = _fit(picture, min(limit, rng.uniform(0.7, 2.0)))
     anchor = _anchor(rng, picture, reach * pitch)
     return Layer(picture, path.maps(anchor, np.full(2, (size - 1) / 2), pitch))

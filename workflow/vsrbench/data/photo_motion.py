@@ -23,12 +23,13 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from vsrbench.data import moving_layers
-from vsrbench.data.clips import Clip, list_frames, write_frame
+from vsrbench.data.clips import Clip, write_frame
 from vsrbench.data.degradation import DEGRADATIONS, SCALE, degrade
 from vsrbench.data.manifest import digest, read_manifest, write_manifest
 from vsrbench.errors import InputError
 
 NAME = "photo_motion"
+MIN_SIZE, MAX_SIZE = 32, 352  # beyond, the smallest photograph would be magnified more than twofold
 VERSION = 1  # of the generator: raise it when the same seed no longer gives the same clips
 
 # The two motorcycle pictures are a stereo pair and must stay together.
@@ -55,8 +56,12 @@ def generate(
     clips_per_photo: clips that each photograph of a split is the background of. size: edge of a GT frame,
     a multiple of 4.
     """
-    if size % SCALE or size < 32:
-        raise InputError(f"photo_motion: size {size} must be a multiple of {SCALE}, at least 32")
+    if size % SCALE or not MIN_SIZE <= size <= MAX_SIZE:
+        raise InputError(
+            f"photo_motion: size {size} must be a multiple of {SCALE} from {MIN_SIZE} to {MAX_SIZE}"
+        )
+    if degradation not in DEGRADATIONS:
+        raise InputError(f"photo_motion: degradation {degradation!r} is none of {', '.join(DEGRADATIONS)}")
     if set(clips_per_photo) - set(PHOTOGRAPHS):
         raise InputError(f"photo_motion: clips_per_photo must name splits out of {', '.join(PHOTOGRAPHS)}")
     settings = {
@@ -74,12 +79,14 @@ def generate(
     ]
     progress = tqdm(jobs, NAME, unit="clip", leave=False)
     entries = [_make_clip(Path(folder), *job, settings) for job in progress]
-    write_manifest(Path(folder) / "manifest.json", NAME, degradation, entries, settings)
+    write_manifest(
+        Path(folder) / "manifest.json", NAME, Path(folder), degradation, entries, settings=settings
+    )
 
 
 def find_clips(split: str, root: Path, degradation: str) -> list[Clip]:
     """The clips that the manifest in `root` lists; refuses a manifest of another degradation."""
-    manifest = read_manifest(Path(root) / "manifest.json", NAME, degradation)
+    manifest = read_manifest(Path(root) / "manifest.json", degradation=degradation)
     return [
         _clip(Path(root) / split / entry["name"], entry, degradation)
         for entry in manifest["clips"]
@@ -88,15 +95,17 @@ def find_clips(split: str, root: Path, degradation: str) -> list[Clip]:
 
 
 def _clip(folder: Path, entry: dict, degradation: str) -> Clip:
+    names = [f"{t:08d}.png" for t in range(entry["frames"])]
     return Clip(
         dataset=NAME,
         name=entry["name"],
         degradation=degradation,
-        lq=list_frames(folder / degradation),
-        gt=list_frames(folder / "gt"),
-        scored=tuple(range(entry["frames"])),
+        lq=tuple(folder / degradation / name for name in names),
+        gt=tuple(folder / "gt" / name for name in names),
+        scored=tuple(range(len(names))),
         flow=folder / "flow.safetensors",
         split=entry["split"],
+        size=(entry["height"], entry["width"]),
     )
 
 

@@ -1,0 +1,66 @@
+"""The clips of every data set, by its name in a study file."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from vsrbench.data import folder, photo_motion, reds, udm10, vid4, vimeo90k
+from vsrbench.data.clips import Clip
+from vsrbench.data.degradation import DEGRADATIONS
+from vsrbench.data.manifest import read_manifest
+from vsrbench.data.sources import SOURCES
+from vsrbench.errors import InputError
+
+# Each a function of (split, root, degradation); the data sets' modules say how they lie on disk.
+DATASETS = {
+    "photo_motion": photo_motion.find_clips,
+    "reds": reds.find_clips,
+    "reds4": reds.find_clips,
+    "vimeo90k": vimeo90k.find_clips,
+    "vimeo90k_fast": partial(vimeo90k.find_clips, motion="fast"),
+    "vimeo90k_medium": partial(vimeo90k.find_clips, motion="medium"),
+    "vimeo90k_slow": partial(vimeo90k.find_clips, motion="slow"),
+    "vid4": vid4.find_clips,
+    "udm10": udm10.find_clips,
+    "folder": folder.find_clips,
+}
+
+
+def find_clips(dataset: str, split: str, root: Path, degradation: str) -> list[Clip]:
+    """The clips of one split (train, validation or test) that lie under `root`; there may be none.
+
+    root: the data root, in which each data set has its own folder; for photo_motion and folder, the folder
+    itself. Raises InputError where the data set's folder is missing, and for names that do not exist.
+    """
+    for kind, name, known in (
+        ("data set", dataset, SOURCES),
+        (f"split of {dataset}", split, SOURCES[dataset].splits if dataset in SOURCES else ()),
+        ("degradation", degradation, DEGRADATIONS),
+    ):
+        if name not in known:
+            raise InputError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
+    source = SOURCES[dataset]
+    if not source.found(root):
+        raise InputError(f"{source.folder(root)}: there is no such folder; {source.how_to_get}")
+    clips = DATASETS[dataset](split, Path(root), degradation)
+    return [replace(clip, dataset=dataset, split=split) for clip in clips]
+
+
+def load_clips(manifest: Path, split: str, degradation: str | None = None) -> list[Clip]:
+    """The clips of one split as verified or generated in `manifest`; at least one.
+
+    Raises InputError for a manifest of another degradation than the one asked for, and where the clips on
+    disk are no longer those of the manifest.
+    """
+    facts = read_manifest(manifest, degradation=degradation)
+    clips = find_clips(facts["dataset"], split, Path(facts["root"]), facts["degradation"])
+    verified = {clip["name"]: clip["frames"] for clip in facts["clips"] if clip["split"] == split}
+    if {clip.name: clip.num_frames for clip in clips} != verified:
+        raise InputError(
+            f"{manifest}: no longer describes {facts['root']}; delete it so that it is made again"
+        )
+    if not clips:
+        raise InputError(
+            f"{manifest}: {facts['dataset']} has no clips of the split {split}; get or make some"
+        )
+    return clips

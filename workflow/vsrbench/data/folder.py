@@ -1,0 +1,85 @@
+"""folder: anybody's own clips, as folders of numbered PNG frames or as video files.
+
+    <root>/<clip>/<frame>.png        or <root>/<clip>.mp4 (.avi, .mkv, .mov, .webm): the ground truth
+    <root>/GT/<clip>/<frame>.png     or so, if there is a
+    <root>/BIx4/<clip>/<frame>.png   (or BDx4, ...); without it the low-quality frames are made
+
+`root` is the folder itself. Every clip is a test clip, all frames are scored, cut to a multiple of 4.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vsrbench.data.clips import Clip, cut_to_scale
+from vsrbench.data.layout import numbered_frames
+from vsrbench.data.sources import SOURCES
+from vsrbench.errors import InputError
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+
+
+def find_clips(split: str, root: Path, degradation: str) -> list[Clip]:
+    """The clips in `root`, by name; other files are passed over."""
+    paths = sorted(path for path in SOURCES["folder"].folder(root).iterdir() if path.name[0] != ".")
+    lq = root / f"{degradation}x4"
+    return [
+        _video_clip(path, degradation)
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        else _frame_clip(path, lq, degradation)
+        for path in paths
+        if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
+    ]
+
+
+def _frame_clip(folder: Path, lq: Path, degradation: str) -> Clip:
+    gt = numbered_frames(folder)
+    low = numbered_frames(lq / folder.name) if lq.is_dir() else ()
+    return Clip("folder", folder.name, degradation, low, gt, scored=tuple(range(len(gt))))
+
+
+def _video_clip(path: Path, degradation: str) -> Clip:
+    gt = (path,) * _open(path).num_frames
+    return VideoClip("folder", path.name, degradation, (), gt, scored=tuple(range(len(gt))))
+
+
+@dataclass(frozen=True)
+class VideoClip(Clip):
+    """A clip in one video file, which is then the path of every frame; fast when read from front to back."""
+
+    def read_gt(self, frames: Sequence[int]) -> np.ndarray:
+        video = _open(self.gt[0])
+        return cut_to_scale(np.stack([video.read(t) for t in frames]))
+
+
+class _Video:
+    """A video file read by OpenCV, frame by frame."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rewind()
+        self.num_frames = int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if self.num_frames < 1:
+            raise InputError(f"{path}: not a video that OpenCV can read; store its frames as PNG")
+
+    def _rewind(self) -> None:
+        self.capture, self.next = cv2.VideoCapture(str(self.path)), 0
+
+    def read(self, t: int) -> np.ndarray:
+        """Frame t, uint8 (h, w, 3) RGB; going back starts from the front, since seeking is not exact."""
+        if t < self.next:
+            self._rewind()
+        while self.next < t and self.capture.grab():
+            self.next += 1
+        found, frame = self.capture.read()
+        self.next += 1
+        if not found:
+            raise InputError(f"{self.path}: ends before frame {t} of {self.num_frames}; encode it again")
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+_open = lru_cache(maxsize=8)(_Video)

@@ -1,0 +1,60 @@
+"""What the published data sets have in common: frozen clip lists, and folders of numbered frames."""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from vsrbench.config import ROOT
+from vsrbench.data.clips import Clip
+from vsrbench.errors import InputError
+
+CLIP_LIST = ROOT / "workflow" / "reference" / "clips.csv"
+
+
+def listed_clips(
+    dataset: str, split: str, degradation: str, frame: str, folders: Callable[[str], tuple[Path, Path]]
+) -> list[Clip]:
+    """Clips of the frozen list that are there; a clip whose ground-truth folder is missing is left out.
+
+    frame: name of frame t, as a format string. folders: where the ground truth and the low-quality frames
+    of a clip lie; where the folder above the latter is missing too, the data set ships none. Every frame that
+    the list promises is named, whether it is there or not.
+    """
+    with open(CLIP_LIST, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["dataset"], row["split"]) == (dataset, split)]
+    clips = []
+    for row in rows:
+        gt, lq = folders(row["clip"])
+        names = [frame.format(t) for t in range(int(row["frames"]))]
+        if gt.is_dir():
+            clips.append(
+                Clip(
+                    dataset=dataset,
+                    name=row["clip"],
+                    degradation=degradation,
+                    lq=tuple(lq / name for name in names) if lq.parent.is_dir() else (),
+                    gt=tuple(gt / name for name in names),
+                    scored=tuple(range(len(names))),
+                    split=split,
+                    size=(int(row["height"]), int(row["width"])),
+                )
+            )
+    return clips
+
+
+def numbered_frames(folder: Path) -> tuple[Path, ...]:
+    """PNGs `<prefix><number>.png` from the lowest number to the highest, missing ones included."""
+    numbers = {}
+    for path in folder.glob("*.png"):
+        match = re.fullmatch(r"(.*?)(\d+)", path.stem)
+        if match is None:
+            raise InputError(f"{path}: name ends in no frame number; number the frames of a clip")
+        numbers[int(match[2])] = path
+        prefix, digits = match[1], len(match[2])
+    if not numbers:
+        raise InputError(f"{folder}: holds no PNG frames; give each clip a folder of its own")
+    return tuple(
+        numbers.get(number, folder / f"{prefix}{number:0{digits}d}.png")
+        for number in range(min(numbers), max(numbers) + 1)
+    )

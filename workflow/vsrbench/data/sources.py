@@ -1,0 +1,56 @@
+"""The data sets by name: where they lie, how to get them, how many clips they have. Quick to import."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set on disk; the module of its name says more."""
+
+    folders: tuple[str, ...]  # of its ground truth, below the data root; one of them
+    how_to_get: str
+    splits: dict[str, int | None]  # split -> official number of clips, None where there is none
+
+    def folder(self, root: Path | None) -> Path:
+        """Where its ground truth lies, or should lie."""
+        root = Path("data_root") if root is None else Path(root)
+        return next((root / name for name in self.folders if (root / name).is_dir()), root / self.folders[0])
+
+    def found(self, root: Path | None) -> bool:
+        """Whether there is such a folder; the frames in it are another matter."""
+        return root is not None and self.folder(root).is_dir()
+
+
+_REDS = ("train_sharp", "REDS/train_sharp", "train/train_sharp", "REDS/train/train_sharp")
+_GET_REDS = (
+    "get train_sharp, train_sharp_bicubic (X4), val_sharp and val_sharp_bicubic (X4) "
+    "from https://seungjunnah.github.io/Datasets/reds and unpack them side by side"
+)
+_VIMEO = ("vimeo_septuplet/sequences", "vimeo90k/sequences", "vimeo90k/GT")
+_GET_VIMEO = "get the septuplet archive from http://toflow.csail.mit.edu and unpack it"
+
+SOURCES = {
+    "photo_motion": Source((".",), "generate it", {"train": None, "validation": None, "test": None}),
+    "reds": Source(_REDS, _GET_REDS, {"train": 266, "validation": 4}),
+    "reds4": Source(_REDS, _GET_REDS, {"test": 4}),
+    "vimeo90k": Source(_VIMEO, _GET_VIMEO, {"train": 64612, "validation": 20, "test": 7824}),
+    "vimeo90k_fast": Source(_VIMEO, _GET_VIMEO, {"test": 1225}),
+    "vimeo90k_medium": Source(_VIMEO, _GET_VIMEO, {"test": 4977}),
+    "vimeo90k_slow": Source(_VIMEO, _GET_VIMEO, {"test": 1613}),
+    "vid4": Source(
+        ("Vid4/GT",),
+        "get Vid4 as linked from https://github.com/XPixelGroup/BasicSR (docs/DatasetPreparation.md) "
+        "and unpack it, GT beside BIx4",
+        {"test": 4},
+    ),
+    "udm10": Source(
+        ("UDM10/GT",),
+        "get UDM10 as linked from https://github.com/open-mmlab/mmagic (dataset_zoo/udm10) "
+        "and unpack it, GT beside BDx4",
+        {"test": 10},
+    ),
+    "folder": Source(
+        ("GT", "."), "put clips there, as folders of numbered PNG frames or as video files", {"test": None}
+    ),
+}

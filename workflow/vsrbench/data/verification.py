@@ -1,0 +1,105 @@
+"""Hold a data set on disk against what it must be, report all damage at once, and write its manifest."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from vsrbench.data.clips import Clip, describe_size
+from vsrbench.data.datasets import find_clips
+from vsrbench.data.degradation import degrade
+from vsrbench.data.manifest import digest, write_manifest
+from vsrbench.data.sources import SOURCES
+from vsrbench.errors import InputError
+
+# Implementations of one degradation differ by a grey level where a value lies halfway; a frame of another
+# degradation, time or phase differs by more almost everywhere.
+ALLOWED_DIFFERENCE = 1
+ALLOWED_EXCEPTIONS = 0.001  # share of the values
+
+
+def verify(dataset: str, root: Path, degradation: str, manifest: Path, *, workers: int = 1) -> None:
+    """Check every frame that is there and write the manifest; one InputError lists all damage.
+
+    Where whole clips are missing the data set is a subset, and the manifest says of how many clips.
+    """
+    root, splits = Path(root), SOURCES[dataset].splits
+    clips = [clip for split in splits for clip in find_clips(dataset, split, root, degradation)]
+    if not clips:
+        raise InputError(
+            f"{SOURCES[dataset].folder(root)}: holds no clip of {dataset}; {SOURCES[dataset].how_to_get}"
+        )
+    with ThreadPoolExecutor(workers) as pool:
+        results = pool.map(lambda clip: _verify(clip, root), clips)
+        results = list(tqdm(results, f"verify {dataset}", len(clips), unit="clip", leave=False))
+    problems = [problem for _, found in results for problem in found]
+    if problems:
+        raise InputError(
+            f"{root}: {len(problems)} faults in {dataset}; repair them all:\n" + "\n".join(problems)
+        )
+    counts = {split: sum(clip.split == split for clip in clips) for split in splits}
+    subset = {
+        split: f"{counts[split]} of {official} clips"
+        for split, official in splits.items()
+        if official not in (None, counts[split])
+    }
+    write_manifest(manifest, dataset, root, degradation, [entry for entry, _ in results], subset=subset)
+
+
+def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
+    """The clip's entry in the manifest, and what is wrong with it."""
+    files = list(dict.fromkeys((*clip.gt, *clip.lq)))
+    problems = _leaving(files, root) + _surplus(files)
+    if clip.lq and len(clip.lq) != clip.num_frames:
+        problems.append(f"{clip.lq[0].parent}: {len(clip.lq)} frames for {clip.num_frames} of ground truth")
+        return {}, problems
+    size, largest = clip.size, 0
+    for t in range(clip.num_frames):
+        try:
+            lq, gt = clip.read([t])
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        size = size or gt.shape[1:3]
+        if gt.shape[1:3] != size:
+            problems.append(f"{clip.gt[t]}: {describe_size(gt)}, not {size[1]}x{size[0]} as it must be")
+        elif clip.lq:
+            difference = np.abs(lq.astype(int) - degrade(gt, clip.degradation))
+            largest = max(largest, int(difference.max()))
+            if (difference > ALLOWED_DIFFERENCE).mean() > ALLOWED_EXCEPTIONS:
+                problems.append(
+                    f"{clip.lq[t]}: is not {clip.degradation} of {clip.gt[t].name}, by up to "
+                    f"{difference.max()} grey levels: another frame, phase or degradation"
+                )
+    if problems:
+        return {}, problems
+    entry = {
+        "name": clip.name,
+        "split": clip.split,
+        "frames": clip.num_frames,
+        "height": size[0],
+        "width": size[1],
+    }
+    if clip.lq:
+        entry["largest_difference"] = largest  # between the LQ frames and the degraded ground truth
+    return entry | {"sha256": digest(root, files)}, []
+
+
+def _leaving(files: list[Path], root: Path) -> list[str]:
+    home = root.resolve()
+    return [
+        f"{path}: a symbolic link that leaves {root}; put the file itself there"
+        for path in files
+        if not path.resolve().is_relative_to(home)
+    ]
+
+
+def _surplus(files: list[Path]) -> list[str]:
+    folders, expected = {path.parent for path in files if path.suffix == ".png"}, set(files)
+    return [
+        f"{path}: one frame more than the data set has; remove it"
+        for folder in sorted(folders)
+        for path in sorted(folder.glob("*.png"))
+        if path not in expected
+    ]

@@ -1,0 +1,67 @@
+"""Vimeo-90K septuplets: clips of 7 frames of 448 x 256, 64,612 for training and 7,824 for test.
+
+    <root>/vimeo_septuplet/sep_trainlist.txt, sep_testlist.txt
+    <root>/vimeo_septuplet/sequences/00001/0001/im1.png to im7.png
+    <root>/vimeo_septuplet/BIx4/00001/0001/im1.png    (or BDx4, ...; BasicSR's folder
+                                                      vimeo_septuplet_matlabLRx4/sequences is BIx4)
+
+(`vimeo90k/GT` is taken for `vimeo_septuplet/sequences`.) Only im4 is scored, on Y. The archive ships no
+low-quality frames; without them they are made from the ground truth. Validation during training watches every
+400th clip of the test list. The splits fast, medium and slow (1,225 + 4,977 + 1,613 clips) come from
+`sep_fast_testset.txt` and so on beside the other lists; nine clips of the test list, named in
+workflow/reference/vimeo90k_unclassified.txt, are in none of the three, probably for their blank frames.
+
+Xue et al., "Video enhancement with task-oriented flow", IJCV 2019. Licence: non-commercial use only.
+"""
+
+from pathlib import Path
+
+from vsrbench.data.clips import Clip
+from vsrbench.data.sources import SOURCES
+from vsrbench.errors import InputError
+
+
+def find_clips(split: str, root: Path, degradation: str, motion: str | None = None) -> list[Clip]:
+    """The listed clips that lie under `root`; motion (fast, medium or slow): that part of the test clips."""
+    gt = SOURCES["vimeo90k"].folder(root)
+    lq = _low_quality(gt, root, degradation)
+    frames = [f"im{t}.png" for t in range(1, 8)]
+    return [
+        Clip(
+            dataset="vimeo90k",
+            name=name,
+            degradation=degradation,
+            lq=tuple(lq / name / frame for frame in frames) if lq else (),
+            gt=tuple(gt / name / frame for frame in frames),
+            scored=(3,),
+            size=(256, 448),
+        )
+        for name in _names(gt.parent, split, motion)
+        if (gt / name).is_dir()
+    ]
+
+
+def _names(folder: Path, split: str, motion: str | None) -> list[str]:
+    if motion:
+        return _read_list(folder / f"sep_{motion}_testset.txt", SOURCES[f"vimeo90k_{motion}"].splits["test"])
+    if split == "validation":
+        return _names(folder, "test", None)[::400]
+    return _read_list(folder / f"sep_{split}list.txt", SOURCES["vimeo90k"].splits[split])
+
+
+def _read_list(path: Path, expected: int) -> list[str]:
+    """The clip names of an official list, refused if it is not complete."""
+    try:
+        names = path.read_text().split()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; copy the official list there") from None
+    if len(names) != expected or len(set(names)) != expected:
+        raise InputError(f"{path}: {len(names)} clips instead of {expected}; copy the official list there")
+    return names
+
+
+def _low_quality(gt: Path, root: Path, degradation: str) -> Path | None:
+    candidates = [gt.parent / f"{degradation}x4"]
+    if degradation == "BI":
+        candidates.append(root / "vimeo_septuplet_matlabLRx4" / "sequences")
+    return next((folder for folder in candidates if folder.is_dir()), None)
