@@ -41,22 +41,25 @@ class Clip:
         """(lq (t, h, w, 3), gt (t, 4h, 4w, 3)) uint8 RGB of these frames, of all by default."""
         frames = range(self.num_frames) if frames is None else frames
         gt = self.read_gt(frames)
-        return self._lq_of(gt, frames), gt
+        if not self.lq:
+            return degrade(gt, self.degradation), gt
+        lq = self.read_lq(frames)
+        self.check_pair(lq, gt, frames[0])
+        return lq, gt
 
     def read_gt(self, frames: Sequence[int]) -> np.ndarray:
         """(t, 4h, 4w, 3) uint8 RGB, cut to a multiple of 4."""
         return cut_to_scale(read_frames([self.gt[t] for t in frames]))
 
-    def _lq_of(self, gt: np.ndarray, frames: Sequence[int]) -> np.ndarray:
-        if not self.lq:
-            return degrade(gt, self.degradation)
-        lq = read_frames([self.lq[t] for t in frames])
+    def read_lq(self, frames: Sequence[int]) -> np.ndarray:
+        """(t, h, w, 3) uint8 RGB, as the data set ships them."""
+        return read_frames([self.lq[t] for t in frames])
+
+    def check_pair(self, lq: np.ndarray, gt: np.ndarray, first: int) -> None:
+        """Raise InputError unless `lq`, frame `first` of the clip onwards, is a quarter of `gt` in size."""
         if gt.shape[1:3] != (SCALE * lq.shape[1], SCALE * lq.shape[2]):
-            raise InputError(
-                f"{self.lq[frames[0]]}: {describe_size(lq)} is not a quarter of its ground truth "
-                f"{describe_size(gt)}; restore the matching pair"
-            )
-        return lq
+            sizes = f"{describe_size(lq)} is not a quarter of its ground truth {describe_size(gt)}"
+            raise InputError(f"{self.lq[first]}: {sizes}; restore the matching pair")
 
     def read_flows(self) -> tuple[np.ndarray, np.ndarray]:
         """(flows_forward, flows_backward), float32 (t, 2, h, w) in LQ pixels, x before y.

@@ -1,5 +1,6 @@
 """Hold a data set on disk against what it must be, report all damage at once, and write its manifest."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,24 +55,20 @@ def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
     if clip.lq and len(clip.lq) != clip.num_frames:
         problems.append(f"{clip.lq[0].parent}: {len(clip.lq)} frames for {clip.num_frames} of ground truth")
         return {}, problems
-    size, largest = clip.size, 0
+    largest = 0
+    size = clip.size
     for t in range(clip.num_frames):
         try:
-            lq, gt = clip.read([t])
+            gt = _attempt(clip.read_gt, t, problems)
+            lq = _attempt(clip.read_lq, t, problems) if clip.lq else None
+            if gt is not None:
+                size = size or gt.shape[1:3]
+                _check_size(clip.gt[t], gt, size)
+            if gt is not None and lq is not None:
+                clip.check_pair(lq, gt, t)
+                largest = max(largest, _check_degradation(clip, lq, gt, t))
         except InputError as error:
             problems.append(str(error))
-            continue
-        size = size or gt.shape[1:3]
-        if gt.shape[1:3] != size:
-            problems.append(f"{clip.gt[t]}: {describe_size(gt)}, not {size[1]}x{size[0]} as it must be")
-        elif clip.lq:
-            difference = np.abs(lq.astype(int) - degrade(gt, clip.degradation))
-            largest = max(largest, int(difference.max()))
-            if (difference > ALLOWED_DIFFERENCE).mean() > ALLOWED_EXCEPTIONS:
-                problems.append(
-                    f"{clip.lq[t]}: is not {clip.degradation} of {clip.gt[t].name}, by up to "
-                    f"{difference.max()} grey levels: another frame, phase or degradation"
-                )
     if problems:
         return {}, problems
     entry = {
@@ -82,8 +79,34 @@ def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
         "width": size[1],
     }
     if clip.lq:
-        entry["largest_difference"] = largest  # between the LQ frames and the degraded ground truth
+        entry["largest_difference"] = largest  # in grey levels, between the LQ frames and the degraded GT
     return entry | {"sha256": digest(root, files)}, []
+
+
+def _attempt(read: Callable[[list[int]], np.ndarray], t: int, problems: list[str]) -> np.ndarray | None:
+    try:
+        return read([t])
+    except InputError as error:
+        problems.append(str(error))
+        return None
+
+
+def _check_size(path: Path, gt: np.ndarray, size: tuple[int, int]) -> None:
+    if gt.shape[1:3] != size:
+        raise InputError(
+            f"{path}: {describe_size(gt)}, not {size[1]}x{size[0]} as it must be; restore this frame"
+        )
+
+
+def _check_degradation(clip: Clip, lq: np.ndarray, gt: np.ndarray, t: int) -> int:
+    """The largest difference between `lq` and the degraded `gt`, in grey levels."""
+    difference = np.abs(lq.astype(int) - degrade(gt, clip.degradation))
+    if (difference > ALLOWED_DIFFERENCE).mean() > ALLOWED_EXCEPTIONS:
+        raise InputError(
+            f"{clip.lq[t]}: is not {clip.degradation} of {clip.gt[t].name} but another frame, phase or "
+            f"degradation (up to {difference.max()} grey levels off); restore the matching pair"
+        )
+    return int(difference.max())
 
 
 def _leaving(files: list[Path], root: Path) -> list[str]:
