@@ -1,4 +1,6 @@
 # The checked study and the lookups that rules share. No rules here.
+import os
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -6,6 +8,9 @@ from snakemake.exceptions import WorkflowError
 from vsrbench.errors import InputError
 from vsrbench.provenance import STEPS, code_digest
 from vsrbench.study import load_study, needs_flow
+
+# The commands of the environment that Snakemake runs in are found even where it is not activated.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 try:
     STUDY = load_study(config)
@@ -50,11 +55,19 @@ def of_each_variant(pattern):
     return expand(pattern, study=STUDY.name, variant=STUDY.variants)
 
 
+def of_each_run(pattern):
+    """One file for each variant and seed."""
+    return expand(pattern, study=STUDY.name, variant=STUDY.variants, seed=STUDY.settings["seeds"])
+
+
 def tables():
     """The files that a study ends with."""
-    return expand("results/{study}/tables/ablations.{format}", study=STUDY.name, format=["csv", "md", "tex", "txt"])
+    return expand(
+        "results/{study}/tables/ablations.{format}", study=STUDY.name, format=["csv", "md", "tex", "txt"]
+    )
 
 
 def terminal_table():
-    """The ablation table as text."""
-    return Path(f"results/{STUDY.name}/tables/ablations.txt").read_text()
+    """The ablation table as text; nothing where only a part of the study was asked for."""
+    table = Path(f"results/{STUDY.name}/tables/ablations.txt")
+    return table.read_text() if table.is_file() else ""

@@ -8,10 +8,10 @@ rule resolve_variant:
     "Write what a variant is, in full: the record beside its results."
     output:
         "results/{study}/configs/{variant}.yaml",
-    params:
-        variant=lambda wildcards: STUDY.variants[wildcards.variant].to_dict(),
     log:
         "results/{study}/logs/resolve_variant/{variant}.log",
+    params:
+        variant=lambda wildcards: STUDY.variants[wildcards.variant].to_dict(),
     script:
         "../scripts/resolve_variant.py"
 
@@ -20,18 +20,19 @@ rule generate_photo_motion:
     "Generate clips of moving photographs with their exact optical flow."
     output:
         "results/{study}/data/photo_motion/manifest.json",
-    params:
-        code=CODE["generate"],
-        degradation=STUDY.settings["degradation"],
-        clips=["{}={}".format(*item) for item in STUDY.settings["photo_motion"]["clips_per_photo"].items()],
-        **{key: STUDY.settings["photo_motion"][key] for key in ("seed", "size", "num_frames")},
     log:
         "results/{study}/logs/generate_photo_motion.log",
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        **{key: STUDY.settings["photo_motion"][key] for key in ("seed", "size", "num_frames")},
+        code=CODE["generate"],
+        folder=subpath(output[0], parent=True),
+        degradation=STUDY.settings["degradation"],
+        clips=["{}={}".format(*item) for item in STUDY.settings["photo_motion"]["clips_per_photo"].items()],
     shell:
-        "vsrbench generate --manifest {output:q} --degradation {params.degradation:q} --seed {params.seed}"
+        "vsrbench generate --folder {params.folder:q} --degradation {params.degradation:q} --seed {params.seed}"
         " --size {params.size} --num-frames {params.num_frames} --clips-per-photo {params.clips:q} --log {log:q}"
 
 
@@ -39,15 +40,15 @@ rule verify:
     "Check a real data set frame by frame and write down what is there."
     output:
         "results/{study}/data/{dataset}/manifest.json",
-    params:
-        code=CODE["verify"],
-        degradation=STUDY.settings["degradation"],
-        root=STUDY.data_root,
     log:
         "results/{study}/logs/verify/{dataset}.log",
     resources:
         mem_mb=4000,
         runtime=240,
+    params:
+        code=CODE["verify"],
+        degradation=STUDY.settings["degradation"],
+        root=STUDY.data_root,
     shell:
         "vsrbench verify --dataset {wildcards.dataset:q} --root {params.root:q}"
         " --degradation {params.degradation:q} --manifest {output:q} --log {log:q}"
@@ -62,12 +63,12 @@ rule store_frames:
         "results/{study}/data/{dataset}/manifest.json",
     output:
         "results/{study}/data/{dataset}/store/{split}/index.json",
-    params:
-        code=CODE["store"],
     log:
         "results/{study}/logs/store_frames/{dataset}_{split}.log",
     resources:
         mem_mb=4000,
         runtime=600,
+    params:
+        code=CODE["store"],
     shell:
         "vsrbench store --manifest {input:q} --split {wildcards.split:q} --index {output:q} --log {log:q}"

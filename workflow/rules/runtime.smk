@@ -8,12 +8,6 @@ rule measure_runtime:
         config=ancient("results/{study}/configs/{variant}.yaml"),
     output:
         "results/{study}/runtime/{variant}.json",
-    params:
-        code=CODE["measure_runtime"],
-        model=lambda wildcards: recipe(wildcards.variant)["model"],
-        sizes=["{}x{}".format(*size) for size in STUDY.settings["runtime"]["sizes"]],
-        budget=STUDY.settings["runtime"]["budget_seconds"],
-        **STUDY.settings["evaluation"],
     log:
         "results/{study}/logs/measure_runtime/{variant}.log",
     # All cores of a local run, so that nothing else runs beside it.
@@ -22,6 +16,12 @@ rule measure_runtime:
         gpu=1,
         mem_mb=16000,
         runtime=60,
+    params:
+        **STUDY.settings["evaluation"],
+        code=CODE["measure_runtime"],
+        model=lambda wildcards: recipe(wildcards.variant)["model"],
+        sizes=["{}x{}".format(*size) for size in STUDY.settings["runtime"]["sizes"]],
+        budget=STUDY.settings["runtime"]["budget_seconds"],
     shell:
         "vsrbench measure-runtime --config {input.config:q} --sizes {params.sizes:q} --mode {params.mode:q}"
         " --precision {params.precision:q} --budget-seconds {params.budget} --out {output:q} --log {log:q}"

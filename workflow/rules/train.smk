@@ -28,16 +28,16 @@ else:
         output:
             weights="results/{study}/flow/weights.safetensors",
             provenance="results/{study}/flow/provenance.json",
-        params:
-            code=CODE["train_flow"],
-            num_feat=STUDY.variants["full"].model.flow_num_feat,
-            **STUDY.settings["flow_training"],
         log:
             "results/{study}/logs/train_flow.log",
         resources:
             gpu=1,
             mem_mb=8000,
             runtime=1440,
+        params:
+            **STUDY.settings["flow_training"],
+            code=CODE["train_flow"],
+            num_feat=STUDY.variants["full"].model.flow_num_feat,
         shell:
             "exec vsrbench train-flow --store {input.store:q} --validation-store {input.validation_store:q}"
             " --num-feat {params.num_feat} --iterations {params.iterations} --batch-size {params.batch_size}"
@@ -56,16 +56,18 @@ rule train:
     output:
         weights="results/{study}/runs/{variant}/seed_{seed}/weights.safetensors",
         provenance="results/{study}/runs/{variant}/seed_{seed}/provenance.json",
-    params:
-        code=CODE["train"],
-        recipe=lambda wildcards: recipe(wildcards.variant),
-        flow_weights=lambda wildcards, input: ["--flow-weights", input.flow_weights] if input.flow_weights else [],
     log:
         "results/{study}/logs/train/{variant}_seed_{seed}.log",
     resources:
         gpu=1,
         mem_mb=16000,
         runtime=1440,
+    params:
+        code=CODE["train"],
+        recipe=lambda wildcards: recipe(wildcards.variant),
+        flow_weights=lambda wildcards, input: (
+            ["--flow-weights", input.flow_weights] if input.flow_weights else []
+        ),
     shell:
         "exec vsrbench train --config {input.config:q} --seed {wildcards.seed} --store {input.store:q}"
         " --validation-store {input.validation_store:q} {params.flow_weights:q} --out {output.weights:q} --log {log:q}"

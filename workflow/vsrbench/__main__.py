@@ -61,20 +61,20 @@ def _parser() -> argparse.ArgumentParser:
         return command.add_argument
 
     option = add("generate", "data.photo_motion", "generate", "Generate clips of moving photographs.")
-    option("--manifest", type=Path, required=True, help="file to write; the clips go into its folder")
+    option("--folder", type=Path, required=True, help="where the clips and, last, manifest.json go")
     option("--degradation", required=True)
     option("--seed", type=int, required=True)
     option("--size", type=int, required=True, help="edge of a ground-truth frame")
     option("--num-frames", type=int, required=True)
     option("--clips-per-photo", type=_count, nargs="+", action=_Counts, required=True, metavar="SPLIT=N")
 
-    option = add("verify", "data", "verify", "Check a real data set and write its manifest.")
+    option = add("verify", "data.datasets", "verify", "Check a real data set and write its manifest.")
     option("--dataset", required=True)
     option("--root", type=Path, required=True, help="folder of the data sets, as their archives unpack")
     option("--degradation", required=True)
     option("--manifest", type=Path, required=True)
 
-    option = add("store", "data.frame_store", "store_split", "Unpack the frames of a split for training.")
+    option = add("store", "data.store_frames", "store_split", "Unpack the frames of a split for training.")
     option("--manifest", type=Path, required=True)
     option("--split", required=True)
     option("--index", type=Path, required=True, help="file to write; the frames go into its folder")
@@ -112,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     option("--weights", type=Path)
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
     option("--precision", choices=["float32", "bfloat16"], default="float32")
-    option("--lpips-weights", type=Path)
+    option("--metrics", nargs="+", default=argparse.SUPPRESS, metavar="METRIC", help="all by default")
+    option("--lpips-weights", type=Path, help="folder of LPIPS backbones; torch's hub cache without it")
     option("--rows", type=Path, required=True, help="CSV to write")
     option("--frames", type=Path, required=True, help="folder for a few restored frames")
 

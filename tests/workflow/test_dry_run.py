@@ -1,0 +1,71 @@
+"""Every study file plans its jobs, and every mistake in one is a single line before any job starts."""
+
+
+import pytest
+import yaml
+from conftest import ROOT
+
+STUDIES = sorted((ROOT / "workflow" / "config").glob("*.yaml"))
+
+
+def message(result) -> str:
+    """The one line in which Snakemake reports a WorkflowError."""
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    start = next(i for i, line in enumerate(lines) if line.startswith("WorkflowError"))
+    return lines[start + 1]
+
+
+@pytest.mark.parametrize("name", ["demo", "alignment"])
+def test_generated_study_plans_all_its_jobs(workflow, name):
+    workflow.study = yaml.safe_load((ROOT / "workflow" / "config" / f"{name}.yaml").read_text())
+    result = workflow.snakemake("-n")
+    assert result.returncode == 0, result.stdout
+    runs = len(workflow.study["variants"]) * len(workflow.study["seeds"])
+    assert f"\ntrain {runs}\n" in "\n".join(" ".join(line.split()) for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize("name", ["reds", "vimeo90k"])
+def test_real_study_says_which_folder_is_missing_and_how_to_get_it(workflow, name):
+    workflow.study = yaml.safe_load((ROOT / "workflow" / "config" / f"{name}.yaml").read_text())
+    result = workflow.snakemake("-n", VSRBENCH_DATA="nowhere")
+    assert result.returncode != 0
+    assert "nowhere" in message(result)
+    assert "http" in message(result)
+
+
+def test_default_study_is_the_paper_on_reds(workflow):
+    (workflow.folder / "study.yaml").unlink(missing_ok=True)
+    assert 'configfile: "workflow/config/reds.yaml"' in (workflow.folder / "Snakefile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"sedes": [1]}, "'sedes' was unexpected"),
+        ({"seeds": "one"}, "seeds: 'one' is not of type 'array'"),
+        ({"seeds": [1, 1]}, "seeds:"),
+        ({"variants": ["full", "fsca"]}, "there is no variant 'fsca'"),
+        ({"variants": ["fcsa"]}, "variants:"),
+        ({"study": "../elsewhere"}, "study: '../elsewhere' does not match"),
+        ({"degradation": "bicubic"}, "degradation: 'bicubic' is not one of"),
+        ({"overrides": {"model": {"widht": 8}}}, "overrides.model.widht: full.yaml has no such key"),
+        ({"overrides": {"model": {"depth": "two"}}}, "model.depth: must be a whole number"),
+        ({"lpips_weights": "missing_folder"}, "lpips_weights: missing_folder is not there"),
+        ({"flow_weights": "missing.pth"}, "flow_weights: missing.pth is not there"),
+    ],
+)
+def test_mistake_in_a_study_is_one_line(workflow, change, expected):
+    workflow.study |= change
+    result = workflow.snakemake("-n")
+    assert result.returncode != 0
+    assert expected in message(result)
+
+
+def test_ablation_equal_to_full_is_refused(workflow):
+    workflow.edit("ablations/fcsa.yaml", "attention: fcsa", "attention: stcsa")
+    assert "is the full model's own value" in message(workflow.snakemake("-n"))
+
+
+def test_results_folder_that_cannot_be_written_is_refused(workflow):
+    (workflow.folder / "results").write_text("a file where the folder should be")
+    assert "results cannot be written here" in message(workflow.snakemake("-n"))
