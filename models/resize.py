@@ -1,4 +1,4 @@
-"""The resize that super-resolution calls bicubic: MATLAB's `imresize`, as two small matrix products."""
+"""The resize that super-resolution calls bicubic: MATLAB's `imresize`, as matrix products."""
 
 import math
 from functools import lru_cache
@@ -15,11 +15,32 @@ def imresize(image: Tensor, scale: float) -> Tensor:
     """
     if not image.is_floating_point():
         raise ValueError(f"imresize: wants floating-point images, got {image.dtype}")
-    rows, columns = (_weights(size, scale).to(image) for size in image.shape[-2:])
-    return rows @ image @ columns.T
+    rows = [weights @ image[..., first:last, :] for first, last, weights in _bands(image, -2, scale)]
+    image = torch.cat(rows, dim=-2)
+    columns = [image[..., first:last] @ weights.T for first, last, weights in _bands(image, -1, scale)]
+    return torch.cat(columns, dim=-1)
+
+
+def _bands(image: Tensor, axis: int, scale: float) -> list[tuple[int, int, Tensor]]:
+    return _cached_bands(image.shape[axis], scale, image.dtype, image.device)
 
 
 @lru_cache(maxsize=32)
+def _cached_bands(
+    size: int, scale: float, dtype: torch.dtype, device: torch.device
+) -> list[tuple[int, int, Tensor]]:
+    """The matrix of one axis in groups of rows, each with the stretch of input that it is not zero on.
+
+    The matrix is almost empty: in full it would take five to ten times as long.
+    """
+    bands = []
+    for weights in _weights(size, scale).split(math.ceil(8 * max(scale, 1))):
+        used = weights.any(dim=0).nonzero()
+        first, last = int(used[0]), int(used[-1]) + 1
+        bands.append((first, last, weights[:, first:last].to(device, dtype)))
+    return bands
+
+
 def _weights(size: int, scale: float) -> Tensor:
     """The matrix (ceil(scale size), size) that resizes one axis, float64."""
     length = math.ceil(round(scale * size, 9))
