@@ -163,9 +163,9 @@ def test_differences_from_full():
     fcsa, bicubic = table.loc[("vid4", "fcsa", "psnr_rgb")], table.loc[("vid4", "bicubic", "psnr_rgb")]
     assert fcsa.difference == pytest.approx(-0.5, abs=0.02)
     assert fcsa.low < -0.5 < fcsa.high < 0
-    assert (fcsa.seeds, fcsa.clips) == (3, 4)
+    assert (fcsa.paired_seeds, fcsa.paired_clips) == (3, 4)
     assert bicubic.difference == pytest.approx(-2.0, abs=0.02)
-    assert bicubic.seeds == 3, "a baseline is held against every seed of the full model"
+    assert bicubic.paired_seeds == 3, "a baseline is held against every seed of the full model"
     assert fcsa.p <= fcsa.p_holm
     assert ("vid4", "fcsa", "lpips_alex") in table.index
 

@@ -49,7 +49,7 @@ def summarise(clips: pd.DataFrame) -> pd.DataFrame:
 def compare_with_full(clips: pd.DataFrame) -> pd.DataFrame:
     """Every variant's difference from `full`, paired by seed and clip; index (dataset, variant, metric).
 
-    Columns: an `Estimate`, `p_permutation`, the numbers of `seeds` and `clips` paired, and both p-values
+    Columns: an `Estimate`, `p_permutation`, the numbers of seeds and clips paired, and both p-values
     after Holm's correction over the study's comparisons of one metric (`p_holm`, `p_permutation_holm`).
     """
     found = {}
@@ -59,9 +59,9 @@ def compare_with_full(clips: pd.DataFrame) -> pd.DataFrame:
             if paired.size:
                 estimate = estimate_effect(paired)
                 found[dataset, variant, metric] = [*estimate, permutation_p(paired), *paired.shape]
-    columns = [*Estimate._fields, "p_permutation", "seeds", "clips"]
+    columns = [*Estimate._fields, "p_permutation", "paired_seeds", "paired_clips"]
     index = pd.MultiIndex.from_tuples(found, names=["dataset", "variant", "metric"]) if found else None
-    table = pd.DataFrame(list(found.values()), index=index, columns=columns)
+    table = pd.DataFrame(list(found.values()), index=index, columns=columns, dtype=float)
     for p in ("p", "p_permutation"):
         table[f"{p}_holm"] = table.groupby("metric")[p].transform(correct_by_holm) if found else None
     return table

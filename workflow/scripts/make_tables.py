@@ -1,0 +1,19 @@
+"""Write a study's tables."""
+
+from pathlib import Path
+
+from vsrbench.tables import make_tables
+
+files = snakemake.input  # noqa: F821
+params = snakemake.params  # noqa: F821
+
+make_tables(
+    evaluations=files.evaluations,
+    configs=files.configs,
+    runtimes=files.runtimes,
+    provenance=files.provenance,
+    manifests=files.manifests,
+    title=params.title,
+    note=params.note,
+    folder=Path(snakemake.output[0]).parent,  # noqa: F821
+)
