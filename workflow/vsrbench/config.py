@@ -29,19 +29,19 @@ class TrainingConfig:
     learning_rate: float
     betas: tuple[float, float]
     schedule: str  # cosine_restarts or one_cycle
-    periods: tuple[int, ...]  # iterations of each cosine cycle
-    restart_weights: tuple[float, ...]
     minimum_learning_rate: float
-    warmup_iterations: int
-    freeze_flow_iterations: int  # SPyNet held fixed for so many iterations
-    gradient_clip: float | None
-    ema_decay: float | None
-    precision: str  # float32 or bfloat16
-    recompute: bool
-    compile: bool
     checkpoint_interval: int
     validation_interval: int
     log_interval: int
+    periods: tuple[int, ...] = ()  # iterations of each cosine cycle
+    restart_weights: tuple[float, ...] = ()
+    warmup_iterations: int = 0
+    freeze_flow_iterations: int = 0  # SPyNet held fixed for so many iterations
+    gradient_clip: float | None = None
+    ema_decay: float | None = None
+    precision: str = "float32"  # or bfloat16
+    recompute: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for key in ("betas", "periods", "restart_weights"):

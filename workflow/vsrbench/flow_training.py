@@ -1,0 +1,137 @@
+"""SPyNet trained with supervision, on clips whose optical flow is known exactly.
+
+The published weights may not be passed on; these may. `import_flow` takes a person's own download instead.
+"""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from models.official import load_spynet
+from models.optical_flow import SPyNet
+from vsrbench.config import TrainingConfig
+from vsrbench.data.frame_store import FrameStore
+from vsrbench.data.training_set import TrainingSet
+from vsrbench.errors import InputError
+from vsrbench.files import atomic_write, sha256
+from vsrbench.loop import fit
+from vsrbench.losses import end_point_error
+from vsrbench.provenance import code_digest, config_digest, write_provenance
+
+VALIDATION_PAIRS = 32
+
+
+def train_flow(
+    *,
+    store: Path,
+    validation_store: Path,
+    out: Path,
+    seed: int,
+    num_feat: int = 64,
+    iterations: int,
+    batch_size: int,
+    crop_size: int,
+    learning_rate: float,
+    device: str | None = None,
+    workers: int = 2,
+) -> None:
+    """Train SPyNet on pairs of frames and write `out`; its end-point error goes into the provenance.
+
+    `store` and `validation_store` are the index files of frame stores with exact flow; `crop_size` is in LQ
+    pixels. Goes on where an earlier start ended; see `loop.fit` for that, for signals and for errors.
+    """
+    interval = max(1, iterations // 10)
+    config = TrainingConfig(
+        iterations=iterations,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        betas=(0.9, 0.99),
+        schedule="one_cycle",
+        minimum_learning_rate=1e-7,
+        checkpoint_interval=interval,
+        validation_interval=interval,
+        log_interval=max(1, iterations // 100),
+    )
+    torch.manual_seed(seed)
+    task = SupervisedFlow(
+        num_feat, crop_size, batch_size, seed, FrameStore(store.parent), FrameStore(validation_store.parent)
+    )
+    identity = {
+        "seed": seed,
+        "recipe": config_digest(asdict(config) | {"num_feat": num_feat, "crop_size": crop_size}),
+        "data": sha256(store),
+        "code": code_digest("train_flow"),
+    }
+    fit(
+        task, config, seed=seed, out=out, step="train_flow", identity=identity, device=device, workers=workers
+    )
+
+
+class SupervisedFlow:
+    """The task of `loop.fit`: the flow of both directions of each pair of neighbouring frames."""
+
+    def __init__(
+        self,
+        num_feat: int,
+        crop_size: int,
+        batch_size: int,
+        seed: int,
+        store: FrameStore,
+        validation_store: FrameStore,
+    ):
+        self.network = SPyNet(num_feat)
+        self.values_per_iteration = 2 * batch_size * crop_size**2
+        pairs = {"num_frames": 2, "size": crop_size, "seed": seed, "with_flows": True}
+        self.training_set = TrainingSet(store, batch_size=batch_size, **pairs)
+        self.validation_set = TrainingSet(validation_store, batch_size=1, **pairs)
+        self.batch, self.describe = self.training_set.batch, self.training_set.describe
+
+    def set_trainable(self, iteration: int) -> bool:
+        return False
+
+    def loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """End-point error, summed over pairs, directions and pixels."""
+        return end_point_error(network(*_pairs(batch)), _exact(batch))
+
+    def validate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Mean end-point error in LQ pixels, of the network and of no flow at all."""
+        batch = self.validation_set.stack(self.validation_set.fixed_windows(VALIDATION_PAIRS))
+        batch = {key: values.to(device) for key, values in batch.items()}
+        exact = _exact(batch)
+        values = exact[:, 0].numel()
+        return {
+            "validation_end_point_error": end_point_error(network(*_pairs(batch)), exact).item() / values,
+            "validation_mean_motion": end_point_error(torch.zeros_like(exact), exact).item() / values,
+        }
+
+
+def _pairs(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """(ref, supp), each (2n, 3, h, w) in [0, 1]: the first frames to the second, then back."""
+    first, second = (batch["lq"].float() / 255).unbind(1)
+    return torch.cat([first, second]), torch.cat([second, first])
+
+
+def _exact(batch: dict[str, Tensor]) -> Tensor:
+    return torch.cat([batch["flows_backward"][:, 0], batch["flows_forward"][:, 1]])
+
+
+def import_flow(*, weights: Path, out: Path) -> None:
+    """Convert a person's own SPyNet weights, published or not, into `out`, with provenance beside it."""
+    started = datetime.now(UTC)
+    try:
+        spynet = load_spynet(weights)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    write_provenance(
+        out.parent / "provenance.json",
+        "train_flow",
+        started=started,
+        source=str(weights),
+        sha256=sha256(weights),
+    )
+    with atomic_write(out) as partial:
+        partial.write_bytes(save(spynet.state_dict()))
