@@ -1,9 +1,8 @@
 """Every study file plans its jobs, and every mistake in one is a single line before any job starts."""
 
-
 import pytest
 import yaml
-from conftest import ROOT
+from workflow_copy import ROOT
 
 STUDIES = sorted((ROOT / "workflow" / "config").glob("*.yaml"))
 
