@@ -6,8 +6,13 @@
     <folder>/<clip>/flows.npy      float32 (2, t, 2, h, w), forward and backward; where flow is known
     <folder>/<clip>/clip.json      the clip's entry in the index, and what it was made from
 
-Arrays are memory-mapped: the operating system keeps what is in use, and workers share it. A clip's folder
-appears under its name once it is whole, and the index once every clip has. 1280 x 720 takes 2.9 MB.
+A clip's folder appears under its name once it is whole, and the index once every clip has. Arrays are
+memory-mapped: the operating system keeps what is in use, and workers share it. A frame of 1280 x 720 takes
+2.9 MB, the 26,600 of REDS 78 GB.
+
+Chosen by measurement: crops of 256 x 256 x 5 a second in one process, with the files in memory and not, are
+840 and 58 here, 82 and 54 in zarr (chunks of 256 x 256; with LZ4 46 and 35), 5 and 6 in PNGs decoded by
+OpenCV, be they files or in an LMDB.
 """
 
 import json
