@@ -144,9 +144,10 @@ def test_clip_shorter_than_the_window_repeats_its_last_frame():
     assert (window.frames, window.keep) == ((0, 1, 2, 2, 2), (0, 1, 2))
 
 
-@pytest.mark.parametrize("size", range(16, 70))
-def test_tiles_cover_an_axis_once(size):
-    spans = tile_spans(size, 16)
+@pytest.mark.parametrize("overlap", [None, 0, 4, 14])
+@pytest.mark.parametrize("size", range(16, 70, 3))
+def test_tiles_cover_an_axis_once(size, overlap):
+    spans = tile_spans(size, 16, overlap)
     assert spans[0].first == 0 and spans[-1].last == 4 * size
     assert all(before.last == after.first for before, after in zip(spans, spans[1:], strict=False))
     assert all(4 * span.start <= span.first < span.last <= 4 * span.stop for span in spans)

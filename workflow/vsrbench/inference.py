@@ -39,6 +39,7 @@ def restore_clip(
     lq: np.ndarray,
     *,
     mode: str,
+    tile_overlap: int | None = None,
     flows: tuple[np.ndarray, np.ndarray] | None = None,
     precision: str = "float32",
     device: torch.device | str | None = None,
@@ -46,12 +47,20 @@ def restore_clip(
 ) -> Iterator[np.ndarray]:
     """Restored frames (4h, 4w, 3) uint8 of a clip (t, h, w, 3) uint8 RGB, one after the other in its order.
 
-    `flows` (flows_forward, flows_backward), each (t, 2, h, w), are wanted where the network's flow is oracle.
-    `frames` picks some of the frames; `device` moves the network there first. Memory holds a window, however
-    long the clip. Raises InputError at once where clip and settings do not suit.
+    `tile_overlap` in low-quality pixels is half a tile by default, as released; less is faster and not the
+    released procedure. `flows` (flows_forward, flows_backward), each (t, 2, h, w), are wanted where the
+    network's flow is oracle. `frames` picks some of the frames; `device` moves the network there first.
+    Memory holds a window, however long the clip. Raises InputError at once where clip and settings do not suit.
     """
     restored = restore_values(
-        model, lq, mode=mode, flows=flows, precision=precision, device=device, frames=frames
+        model,
+        lq,
+        mode=mode,
+        tile_overlap=tile_overlap,
+        flows=flows,
+        precision=precision,
+        device=device,
+        frames=frames,
     )
     return (to_uint8(image).movedim(0, -1).cpu().numpy() for image in restored)
 
@@ -61,6 +70,7 @@ def restore_values(
     lq: np.ndarray,
     *,
     mode: str,
+    tile_overlap: int | None = None,
     flows: tuple[np.ndarray, np.ndarray] | None = None,
     precision: str = "float32",
     device: torch.device | str | None = None,
@@ -68,14 +78,14 @@ def restore_values(
 ) -> Iterator[Tensor]:
     """What `restore_clip` gives before it is rounded: (3, 4h, 4w) on the network's device, not clamped."""
     config = model.config
-    _check(config, lq, flows, mode, precision)
+    _check(config, lq, flows, mode, tile_overlap, precision)
     length, height, width, _ = lq.shape
     wanted = range(length) if frames is None else sorted(set(frames))
     if not set(wanted) <= set(range(length)):
         raise InputError(f"frames: {wanted} are not all in a clip of {length}")
     if mode == "tiled":
         windows = (centred_window(frame, config.num_frames, length) for frame in wanted)
-        rows, columns = (tile_spans(size, config.feat_size) for size in (height, width))
+        rows, columns = (tile_spans(size, config.feat_size, tile_overlap) for size in (height, width))
     else:
         windows = consecutive_windows(config.num_frames, length, wanted)
         rows, columns = ([whole_span(size, config.patch_size)] for size in (height, width))
@@ -95,6 +105,7 @@ def _check(
     lq: np.ndarray,
     flows: tuple[np.ndarray, np.ndarray] | None,
     mode: str,
+    tile_overlap: int | None,
     precision: str,
 ) -> None:
     if lq.ndim != 4 or lq.shape[-1] != 3 or lq.dtype != np.uint8 or not len(lq):
@@ -103,6 +114,8 @@ def _check(
         raise InputError(f"mode: {mode!r} is neither tiled nor whole_frame")
     if precision not in ("float32", "bfloat16"):
         raise InputError(f"precision: {precision!r} is neither float32 nor bfloat16")
+    if tile_overlap is not None and (tile_overlap % 2 or not 0 <= tile_overlap < config.feat_size):
+        raise InputError(f"tile_overlap: must be even and less than a tile of {config.feat_size}")
     length, height, width, _ = lq.shape
     if mode == "whole_frame" and (reason := can_restore_whole_frame(config)):
         raise InputError(reason)

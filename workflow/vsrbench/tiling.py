@@ -63,16 +63,16 @@ def consecutive_windows(num_frames: int, length: int, wanted: Container[int]) ->
         done = end
 
 
-def tile_spans(size: int, tile: int) -> list[Span]:
-    """The released tiles along an axis, at least one tile long: every half tile, the last moved inside.
+def tile_spans(size: int, tile: int, overlap: int | None = None) -> list[Span]:
+    """Tiles along an axis that is at least one tile long, the last moved inside.
 
-    A tile gives what lies a quarter of it or more from its edges, or up to the frame's edge; where two
-    overlap, the later one counts. The released code computes the last tile twice where half tiles fill the
-    axis.
+    `overlap` in low-quality pixels, even; half a tile by default, as released. A tile gives what lies half an
+    overlap or more from its edges, or up to the frame's edge; where two overlap, the later one counts. The
+    released code computes the last tile twice where half tiles fill the axis.
     """
-    stride = tile // 2
-    starts = sorted({*(stride * index for index in range(size // stride - 1)), size - tile})
-    cuts = [0, *(SCALE * start + SCALE * stride // 2 for start in starts[1:]), SCALE * size]
+    overlap = tile // 2 if overlap is None else overlap
+    starts = sorted({*range(0, size - tile, tile - overlap), size - tile})
+    cuts = [0, *(SCALE * (start + overlap // 2) for start in starts[1:]), SCALE * size]
     return [Span(start, start + tile, *cuts[index : index + 2]) for index, start in enumerate(starts)]
 
 
