@@ -7,14 +7,31 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pandas as pd
 import pytest
-from synthetic_study import CLIPS, ITERATIONS, LOG_INTERVAL, SEEDS, VARIANTS, write_study
+from safetensors.numpy import save_file
+from synthetic import CLIPS, EFFECTS, write_study
 
 from vsrbench.errors import InputError
 from vsrbench.records import find_records, read_history
+from vsrbench.statistics import BASELINE
 from vsrbench.tracking import sync
 
 KEY = "0" * 39 + "5"
+ITERATIONS, LOG_INTERVAL = 300, 10  # of the synthetic trainings
+
+
+def write_runs(folder: Path, variants=("full", "fcsa", "channel_norm"), seeds=(1, 2)) -> Path:
+    """A synthetic study with weights and a restored frame for each run."""
+    write_study(folder, seeds=seeds, effects={name: EFFECTS[name] for name in (*variants, BASELINE)})
+    for run in folder.glob("runs/*/*"):
+        save_file({"weight": np.ones(4, np.float32)}, run / "weights.safetensors")
+    for rows in folder.glob("evaluations/*/*/*.csv"):
+        rows.with_suffix("").mkdir()
+        cv2.imwrite(str(rows.with_suffix("") / "clip_00000001.png"), np.full((64, 64, 3), 90, np.uint8))
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -22,11 +39,12 @@ def offline(monkeypatch, tmp_path):
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))  # where the inspector leaves its own log
 
 
 @pytest.fixture
 def study(tmp_path) -> Path:
-    return write_study(tmp_path / "results" / "small")
+    return write_runs(tmp_path / "results" / "small")
 
 
 def folders(study: Path) -> dict[str, Path]:
@@ -62,7 +80,7 @@ def test_a_run_interrupted_twice_is_one_run_without_gaps_or_repeats(study):
     sync(study)
 
     written = folders(study)
-    trained = [f"{variant}-seed_{seed}" for variant in VARIANTS for seed in SEEDS]
+    trained = [f"{variant}-seed_{seed}" for variant in ("full", "fcsa", "channel_norm") for seed in (1, 2)]
     assert sorted(written) == sorted([*trained, "bicubic-seed_0"])
     records = inspect(written["full-seed_1"])
     (head,) = [record["run"] for record in records if record["type"] == "run"]
@@ -73,29 +91,30 @@ def test_a_run_interrupted_twice_is_one_run_without_gaps_or_repeats(study):
     assert [row["_step"] for row in rows] == list(range(LOG_INTERVAL, ITERATIONS + 1, LOG_INTERVAL))
     logged = [json.loads(line) for line in lines]
     assert [row["loss"] for row in rows] == [record["loss"] for record in logged]
-    assert [row.get("validation_psnr") for row in rows] == [
-        record.get("validation_psnr") for record in logged
+    assert [row.get("validation_psnr_rgb") for row in rows] == [
+        record.get("validation_psnr_rgb") for record in logged
     ]
     summary = json.loads(inspector("--summary", "--json", str(written["full-seed_1"])))["summary"]
     assert summary["attempts"] == 3
     assert len(summary["weights_sha256"]) == 64
-    assert summary["photo_motion/psnr_rgb"] == pytest.approx(25, abs=0.2)
-    assert summary["runtime_64x64/latency_ms"] == 120
-    assert summary["restored/photo_motion"]["count"] == len(CLIPS["photo_motion"])
+    rows = pd.read_csv(study / "evaluations" / "photo_motion" / "full" / "seed_1.csv")
+    assert summary["photo_motion/psnr_rgb"] == pytest.approx(rows.groupby("clip")["psnr_rgb"].mean().mean())
+    assert summary["runtime_64x64/latency_ms"] > 0 and summary["parameters_m"] == EFFECTS["full"][1]
+    assert summary["restored/photo_motion"]["count"] == 1
     assert summary["clips"]["nrows"] == sum(map(len, CLIPS.values()))
 
 
 def test_only_what_changed_is_written_again(study):
     sync(study)
-    before = folders(study)
-    marks = {name: folder.stat().st_ino for name, folder in before.items()}
+    before = {name: (folder / "digest").stat().st_mtime_ns for name, folder in folders(study).items()}
     sync(study)
-    assert folders(study) == before
+    assert {name: (folder / "digest").stat().st_mtime_ns for name, folder in folders(study).items()} == before
     with (study / "runs" / "fcsa" / "seed_2" / "train.jsonl").open("a") as log:
         log.write(json.dumps({"iteration": ITERATIONS + 1, "loss": 0.5}) + "\n")
     sync(study)
-    after = {name: folder.stat().st_ino for name, folder in folders(study).items()}
-    assert {name for name in marks if after[name] != marks[name]} == {"fcsa-seed_2"}
+    after = {name: (folder / "digest").stat().st_mtime_ns for name, folder in folders(study).items()}
+    assert before.keys() == after.keys()
+    assert [name for name in after if after[name] != before[name]] == ["fcsa-seed_2"]
     assert history(inspect(folders(study)["fcsa-seed_2"]))[-1]["loss"] == 0.5
 
 
@@ -176,6 +195,20 @@ class Service(BaseHTTPRequestHandler):
             bucket = {"id": variables["name"], "name": variables["name"], "displayName": "", "config": "{}"}
             bucket |= {"description": "", "sweepName": None, "historyLineCount": 0, "project": project}
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        if "viewer" in query:
+            teams = {"edges": []}
+            return {
+                "viewer": {
+                    "id": "1",
+                    "entity": "someone",
+                    "username": "someone",
+                    "flags": "{}",
+                    "teams": teams,
+                }
+            }
+        if "upsertView" in query:
+            self.server.views.append(variables)
+            return {"upsertView": {"view": {"id": "view", "name": variables["name"]}, "inserted": True}}
         if "createArtifact" in query:
             sequence = {"id": "sequence", "latestArtifact": None}
             artifact = {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}
@@ -198,14 +231,14 @@ class Service(BaseHTTPRequestHandler):
 @pytest.fixture
 def service():
     with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
-        server.runs, server.streams, server.uploads = [], [], []
+        server.runs, server.streams, server.uploads, server.views = [], [], [], []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
 def test_uploads_can_be_repeated_without_duplicates(tmp_path, service, monkeypatch, capfd):
-    study = write_study(tmp_path / "results" / "small", variants=("full",), seeds=(1,))
+    study = write_runs(tmp_path / "results" / "small", variants=("full",), seeds=(1,))
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{service.server_port}")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     sync(study)
@@ -233,7 +266,7 @@ def test_uploads_can_be_repeated_without_duplicates(tmp_path, service, monkeypat
 
 
 def test_a_lost_network_is_a_warning(tmp_path, monkeypatch, caplog):
-    study = write_study(tmp_path / "results" / "small", variants=("full",), seeds=(1,))
+    study = write_runs(tmp_path / "results" / "small", variants=("full",), seeds=(1,))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     sync(study)
@@ -245,3 +278,27 @@ def test_online_without_a_key_is_refused(study, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     with pytest.raises(InputError, match="WANDB_API_KEY"):
         sync(study)
+
+
+def test_the_dashboard_shows_what_the_runs_hold(study, service, monkeypatch, caplog):
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
+    from vsrbench.dashboard import publish_dashboard
+
+    with pytest.raises(InputError, match="WANDB_API_KEY"):
+        publish_dashboard(study)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{service.server_port}")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_ENTITY", "someone")
+    with caplog.at_level("INFO", logger="vsrbench"):
+        publish_dashboard(study)
+    (view,) = service.views
+    assert (view["entityName"], view["projectName"]) == ("someone", "vsrbench")
+    section = json.loads(view["spec"])["section"]
+    (runs,) = section["runSets"]
+    assert runs["grouping"] == [{"section": "config", "name": "variant.value"}]
+    shown = json.dumps(section["panelBankConfig"])
+    for record in find_records(study):
+        scores = [key for key in record.summary if key.endswith(("psnr_rgb", "ssim_y", "latency_ms"))]
+        for key in [*scores, *record.pictures, *record.tables, "loss"]:
+            assert key in shown
+    assert "/someone/vsrbench" in caplog.text

@@ -12,6 +12,7 @@ import pandas as pd
 from vsrbench.config import read_yaml
 from vsrbench.errors import InputError
 from vsrbench.provenance import config_digest
+from vsrbench.results import read_rows
 from vsrbench.statistics import BASELINE, average_clips
 
 PICTURES = 4  # restored frames for each data set
@@ -133,7 +134,7 @@ def _add_scores(record: Record, study_folder: Path, variant: str, seed: int) -> 
     files = sorted(study_folder.glob(f"evaluations/*/{variant}/seed_{seed}.csv"))
     if not files:
         return
-    clips = average_clips(pd.concat([pd.read_csv(file) for file in files]))
+    clips = average_clips(pd.concat([read_rows(file) for file in files]))
     record.tables["clips"] = clips.reset_index().dropna(axis=1, how="all")
     for dataset, means in clips.groupby("dataset").mean().iterrows():
         record.summary |= {f"{dataset}/{metric}": mean for metric, mean in means.dropna().items()}
@@ -147,6 +148,6 @@ def _add_runtime(record: Record, path: Path) -> None:
     for found in json.loads(path.read_text())["measurements"] if path.is_file() else []:
         size = f"runtime_{found['height']}x{found['width']}"
         record.summary[f"{size}/latency_ms"] = found["latency_ms"]["median"]
-        for key in ("peak_memory_gib", "gflops_per_frame"):
+        for key in ("peak_memory_gib", "peak_rss_gib", "gflops_per_frame"):
             record.summary[f"{size}/{key}"] = found[key]
         record.summary["parameters_m"] = found["parameters_m"]

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import wandb
+
 from vsrbench.errors import InputError
 from vsrbench.records import Record, find_records
 
@@ -41,7 +42,7 @@ def sync(study: Path) -> None:
         wandb.teardown()
     logger.info("%d W&B runs in %s", len(folders), study / "wandb")
     if mode == "online":
-        _upload(folders)
+        _upload(folders, study)
 
 
 @contextmanager
@@ -97,7 +98,7 @@ def _write(record: Record, study: Path) -> Path:
             run.log(values, step=iteration)
         if media := _media(record):
             run.log(media, step=max(record.history, default=0))
-        run.summary.update(record.summary)
+        run.summary.update({key: value for key, value in record.summary.items() if value is not None})
     folder = Path(run.dir).parent
     (folder / "digest").write_text(record.digest())
     return folder
@@ -111,7 +112,7 @@ def _media(record: Record) -> dict[str, list[wandb.Image] | wandb.Table]:
     return pictures | {key: wandb.Table(dataframe=table) for key, table in record.tables.items()}
 
 
-def _upload(folders: list[Path]) -> None:
+def _upload(folders: list[Path], study: Path) -> None:
     if not os.environ.get("WANDB_API_KEY"):
         raise InputError("WANDB_MODE is online and WANDB_API_KEY is not set; set it, or WANDB_MODE=offline")
     waiting = [folder for folder in folders if not _is_uploaded(folder)]
@@ -121,7 +122,7 @@ def _upload(folders: list[Path]) -> None:
     for option in ("entity", "project"):
         if value := os.environ.get(f"WANDB_{option.upper()}"):
             command += [f"--{option}", value]
-    environment = RETRIES | os.environ | {"WANDB_MODE": "online"}
+    environment = RETRIES | os.environ | {"WANDB_MODE": "online", "WANDB_DIR": str(study)}
     with suppress(subprocess.TimeoutExpired):
         subprocess.run([*command, *map(str, waiting)], env=environment, timeout=UPLOAD_SECONDS)
     left = sum(not _is_uploaded(folder) for folder in waiting)
