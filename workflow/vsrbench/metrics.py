@@ -18,6 +18,7 @@ from vsrbench.perceptual import HOW_TO_GET, distance, full_precision, load_lpips
 
 Frames = np.ndarray | Tensor
 PSNR_SSIM = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y")
+METRICS = (*PSNR_SSIM, "lpips_alex", "lpips_squeeze", "t_of", "t_lp")  # the columns of an evaluation
 
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # Y - 16 of 8-bit R, G, B
 _CENTRE = (255, 255, 255, 251)  # what the centred sum of two frames lacks in R, G, B, Y

@@ -53,15 +53,16 @@ class Lpips(nn.Module):
         with full_precision():
             for features, linear in zip(self.net(self.scaling_layer(image)), self.lins, strict=True):
                 # LPIPS: mean over places of sum_c w_c (u_c - v_c)^2 with u, v of unit length over channels.
-                length = features.square().sum(1, keepdim=True).sqrt() + 1e-10
+                length = torch.linalg.vector_norm(features, dim=1, keepdim=True) + 1e-10
                 weight = linear.model[-1].weight / (features.shape[2] * features.shape[3])
-                parts.append((features / length * weight.sqrt().view(1, -1, 1, 1)).flatten(1))
+                part = (features / length).mul_(weight.sqrt())
+                parts.append(part.permute(0, 2, 3, 1).flatten(1))  # as it lies in memory
         return torch.cat(parts, 1)
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
-    """LPIPS of frames from their vectors (n, d): (n,)."""
-    return (a - b).square_().sum(1)
+    """LPIPS of frames from their vectors (..., d)."""
+    return (a - b).square_().sum(-1)
 
 
 @cache

@@ -1,0 +1,149 @@
+"""Score what a network, or bicubic, makes of a data set's clips: one row for each frame."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from models import build_model
+from models.baselines import Bicubic
+from vsrbench.config import Variant, load_variant
+from vsrbench.data.clips import Clip, write_frame
+from vsrbench.data.datasets import load_clips
+from vsrbench.errors import InputError
+from vsrbench.files import atomic_write
+from vsrbench.inference import restore_clip, to_uint8
+from vsrbench.metrics import METRICS
+from vsrbench.provenance import code_digest, config_digest
+from vsrbench.scoring import Scorer
+
+COLUMNS = (
+    *("study", "variant", "seed", "dataset", "clip", "frame"),
+    *METRICS,
+    *("mode", "num_frames", "degradation", "trained_on", "code_digest", "config_digest"),
+)
+PICTURES = 8  # clips of which one frame is kept as a picture
+_READ_AT_ONCE = 16  # ground-truth frames in memory where the low-quality ones are made from them
+
+Restore = Callable[[Clip], Iterator[np.ndarray]]
+
+
+def evaluate(
+    *,
+    study: str,
+    variant: str,
+    seed: int,
+    manifest: Path,
+    rows: Path,
+    frames: Path,
+    config: Path | None = None,
+    weights: Path | None = None,
+    mode: str = "tiled",
+    precision: str = "float32",
+    metrics: Iterable[str] = METRICS,
+    lpips_weights: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Restore and score the test clips of a data set that was verified or generated.
+
+    `config` is a resolved variant and `weights` what was trained for it; without them, frames are enlarged
+    by bicubic. Writes the CSV `rows`, and the middle scored frames of the first clips as pictures into the
+    folder `frames`. A metric that is not among `metrics` or cannot be had (`Scorer.score`) leaves its column
+    empty; identical frames have infinite PSNR, and the row says so.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    clips = load_clips(manifest, "test")
+    if config is None:
+        restore, method = _bicubic(device), _describe_bicubic()
+    else:
+        resolved = load_variant(config)
+        restore, method = _network(resolved, weights, mode, precision, device), _describe(resolved, mode)
+    scorer = Scorer(metrics, lpips_weights, device)
+    method |= {"study": study, "variant": variant, "seed": seed, "code_digest": code_digest("evaluate")}
+    found = []
+    with tqdm(total=sum(len(clip.scored) for clip in clips), desc=variant, unit="frame") as progress:
+        for number, clip in enumerate(clips):
+            restored = restore(clip)
+            if number < PICTURES:
+                restored = _keep_middle(restored, clip, Path(frames))
+            place = {"dataset": clip.dataset, "clip": clip.name, "degradation": clip.degradation}
+            for scores in scorer.score(clip, restored):
+                found.append(method | place | scores)
+                progress.update()
+    with atomic_write(rows) as partial:
+        pd.DataFrame(found, columns=list(COLUMNS)).to_csv(partial, index=False, float_format="%.6f")
+
+
+def _bicubic(device: torch.device) -> Restore:
+    """Enlarge the scored frames by MATLAB's bicubic."""
+
+    def restore(clip: Clip) -> Iterator[np.ndarray]:
+        for lq in _read_lq(clip)[list(clip.scored)]:
+            frame = torch.from_numpy(lq).to(device).movedim(-1, 0)[None, None].float() / 255
+            yield to_uint8(Bicubic()(frame)[0, 0]).movedim(0, -1).cpu().numpy()
+
+    return restore
+
+
+def _describe_bicubic() -> dict[str, str | int]:
+    return {"mode": "whole_frame", "num_frames": 1, "trained_on": "", "config_digest": ""}
+
+
+def _network(variant: Variant, weights: Path, mode: str, precision: str, device: torch.device) -> Restore:
+    """Restore the scored frames by a trained network."""
+    model = build_model(variant.model)
+    try:
+        model.load_state_dict(load_file(weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{weights}: not weights of {variant.variant} ({reason}); train it again") from None
+    model.eval()
+    wants_flows = variant.model.feed_forward == "flow_aligned" and variant.model.flow == "oracle"
+
+    def restore(clip: Clip) -> Iterator[np.ndarray]:
+        try:
+            return restore_clip(
+                model,
+                _read_lq(clip),
+                mode=mode,
+                flows=clip.read_flows() if wants_flows else None,
+                precision=precision,
+                device=device,
+                frames=clip.scored,
+            )
+        except InputError as error:
+            raise InputError(f"{clip.gt[0].parent}: {variant.variant} cannot restore it: {error}") from None
+
+    return restore
+
+
+def _describe(variant: Variant, mode: str) -> dict[str, str | int]:
+    return {
+        "mode": mode,
+        "num_frames": variant.model.num_frames,
+        "trained_on": variant.degradation,
+        "config_digest": config_digest(variant.to_dict()),
+    }
+
+
+def _read_lq(clip: Clip) -> np.ndarray:
+    """All of a clip's low-quality frames (t, h, w, 3)."""
+    starts = range(0, clip.num_frames, _READ_AT_ONCE)
+    return np.concatenate(
+        [clip.read(range(start, min(start + _READ_AT_ONCE, clip.num_frames)))[0] for start in starts]
+    )
+
+
+def _keep_middle(restored: Iterable[np.ndarray], clip: Clip, folder: Path) -> Iterator[np.ndarray]:
+    """Pass the frames on and write the middle one, `<clip>_<frame>.png`."""
+    middle = clip.scored[len(clip.scored) // 2]
+    for index, frame in zip(clip.scored, restored, strict=True):
+        if index == middle:
+            with atomic_write(folder / f"{clip.name.replace('/', '_')}_{index:08d}.png") as partial:
+                write_frame(partial, frame)
+        yield frame
