@@ -26,6 +26,16 @@ def recipe(variant):
     return {key: resolved[key] for key in ("degradation", "model", "training")}
 
 
+def flags(**settings):
+    """Command-line arguments for the settings that are given: `tile_overlap=8` is `--tile-overlap 8`."""
+    arguments = []
+    for name, value in settings.items():
+        if value not in (None, []):
+            values = value if isinstance(value, list) else [value]
+            arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return arguments
+
+
 def flow_weights(wildcards):
     """SPyNet's start weights, for the variants that use them."""
     if needs_flow(STUDY.variants[wildcards.variant]) != "spynet":
@@ -33,11 +43,15 @@ def flow_weights(wildcards):
     return f"results/{wildcards.study}/flow/weights.safetensors"
 
 
-def weights(wildcards):
-    """The trained weights behind an evaluation; a baseline has none."""
+def network(wildcards):
+    """What the evaluation of a network needs: bicubic must have passed the gate before. Bicubic needs nothing."""
     if wildcards.variant == "bicubic":
-        return []
-    return "results/{study}/runs/{variant}/seed_{seed}/weights.safetensors".format(**wildcards)
+        return {}
+    return {
+        "config": ancient("results/{study}/configs/{variant}.yaml".format(**wildcards)),
+        "weights": "results/{study}/runs/{variant}/seed_{seed}/weights.safetensors".format(**wildcards),
+        "gate": "results/{study}/evaluations/{dataset}/gate.json".format(**wildcards),
+    }
 
 
 def evaluations(*variants):

@@ -65,9 +65,7 @@ rule train:
     params:
         code=CODE["train"],
         recipe=lambda wildcards: recipe(wildcards.variant),
-        flow_weights=lambda wildcards, input: (
-            ["--flow-weights", input.flow_weights] if input.flow_weights else []
-        ),
+        flow_weights=lambda wildcards, input: flags(flow_weights=input.flow_weights),
     shell:
         "exec vsrbench train --config {input.config:q} --seed {wildcards.seed} --store {input.store:q}"
         " --validation-store {input.validation_store:q} {params.flow_weights:q} --out {output.weights:q} --log {log:q}"

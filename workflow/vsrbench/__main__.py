@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--config", type=Path)
     option("--weights", type=Path)
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
+    option("--tile-overlap", type=int, help="LR pixels; half a tile, as released, by default")
     option("--precision", choices=["float32", "bfloat16"], default="float32")
     option("--metrics", nargs="+", default=argparse.SUPPRESS, metavar="METRIC", help="all by default")
     option("--lpips-weights", type=Path, help="folder of LPIPS backbones; torch's hub cache without it")
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
     option = add("gate", "protocol", "gate", "Hold bicubic's scores against the published anchors.")
     option("--rows", type=Path, required=True)
+    option("--manifest", type=Path, required=True)
     option("--out", type=Path, required=True)
 
     option = add("measure-runtime", "runtime", "measure_runtime", "Time one variant.")

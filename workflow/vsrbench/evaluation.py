@@ -25,7 +25,7 @@ from vsrbench.scoring import Scorer
 COLUMNS = (
     *("study", "variant", "seed", "dataset", "clip", "frame"),
     *METRICS,
-    *("mode", "num_frames", "degradation", "trained_on", "code_digest", "config_digest"),
+    *("mode", "tile_overlap", "num_frames", "degradation", "trained_on", "code_digest", "config_digest"),
 )
 PICTURES = 8  # clips of which one frame is kept as a picture
 _READ_AT_ONCE = 16  # ground-truth frames in memory where the low-quality ones are made from them
@@ -44,6 +44,7 @@ def evaluate(
     config: Path | None = None,
     weights: Path | None = None,
     mode: str = "tiled",
+    tile_overlap: int | None = None,
     precision: str = "float32",
     metrics: Iterable[str] = METRICS,
     lpips_weights: Path | None = None,
@@ -62,7 +63,8 @@ def evaluate(
         restore, method = _bicubic(device), _describe_bicubic()
     else:
         resolved = load_variant(config)
-        restore, method = _network(resolved, weights, mode, precision, device), _describe(resolved, mode)
+        restore = _network(resolved, weights, mode, tile_overlap, precision, device)
+        method = _describe(resolved, mode, tile_overlap)
     scorer = Scorer(metrics, lpips_weights, device)
     method |= {"study": study, "variant": variant, "seed": seed, "code_digest": code_digest("evaluate")}
     found = []
@@ -91,10 +93,17 @@ def _bicubic(device: torch.device) -> Restore:
 
 
 def _describe_bicubic() -> dict[str, str | int]:
-    return {"mode": "whole_frame", "num_frames": 1, "trained_on": "", "config_digest": ""}
+    return {"mode": "whole_frame", "tile_overlap": "", "num_frames": 1, "trained_on": "", "config_digest": ""}
 
 
-def _network(variant: Variant, weights: Path, mode: str, precision: str, device: torch.device) -> Restore:
+def _network(
+    variant: Variant,
+    weights: Path,
+    mode: str,
+    tile_overlap: int | None,
+    precision: str,
+    device: torch.device,
+) -> Restore:
     """Restore the scored frames by a trained network."""
     model = build_model(variant.model)
     try:
@@ -111,6 +120,7 @@ def _network(variant: Variant, weights: Path, mode: str, precision: str, device:
                 model,
                 _read_lq(clip),
                 mode=mode,
+                tile_overlap=tile_overlap,
                 flows=clip.read_flows() if wants_flows else None,
                 precision=precision,
                 device=device,
@@ -122,9 +132,12 @@ def _network(variant: Variant, weights: Path, mode: str, precision: str, device:
     return restore
 
 
-def _describe(variant: Variant, mode: str) -> dict[str, str | int]:
+def _describe(variant: Variant, mode: str, tile_overlap: int | None) -> dict[str, str | int]:
+    if tile_overlap is None:
+        tile_overlap = variant.model.feat_size // 2
     return {
         "mode": mode,
+        "tile_overlap": tile_overlap if mode == "tiled" else "",
         "num_frames": variant.model.num_frames,
         "trained_on": variant.degradation,
         "config_digest": config_digest(variant.to_dict()),
