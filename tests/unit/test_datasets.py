@@ -73,7 +73,7 @@ def test_a_sound_subset_is_recorded_as_such(vid4):
     assert manifest["degradation"] == "BI"
     for clip in manifest["clips"]:
         assert (clip["frames"], clip["height"], clip["width"]) == (FRAMES, HEIGHT, WIDTH)
-        assert clip["largest_difference"] == 0 and len(clip["sha256"]) == 64
+        assert clip["lq"] == "shipped" and clip["largest_difference"] == 0 and len(clip["sha256"]) == 64
     assert verified(vid4) == manifest
 
 
@@ -207,6 +207,8 @@ def test_unknown_names_are_refused(vid4, arguments, said):
 
 def test_every_source_has_its_module():
     assert DATASETS.keys() == SOURCES.keys()
+    with pytest.raises(InputError, match="no data set 'vid5'"):
+        verify("vid5", Path(), "BI", Path("manifest.json"))
 
 
 def test_a_manifest_leads_back_to_its_clips_wherever_both_are_moved(vid4, tmp_path):
@@ -244,7 +246,7 @@ def test_lq_of_a_degradation_that_is_not_shipped_is_made(vid4):
     clip = find_clips("vid4", "test", vid4, "BD")[0]
     assert not clip.lq
     assert np.array_equal(clip.read()[0], degrade(scene(), "BD"))
-    assert "largest_difference" not in verified(vid4, degradation="BD")["clips"][0]
+    assert verified(vid4, degradation="BD")["clips"][0]["lq"] == "made"
 
 
 def test_clip_list_is_the_published_protocol():
@@ -326,6 +328,9 @@ def test_vimeo_is_verified_under_its_limits(tmp_path):
         "validation": "1 of 20 clips",
         "test": "2 of 7824 clips",
     }
+    assert SOURCES["vimeo90k"].found(tmp_path / "data") and not SOURCES["vimeo90k_slow"].found(
+        tmp_path / "data"
+    )
     (septuplets / "sep_testlist.txt").write_text("00002/0001\n")
     with pytest.raises(InputError, match=r"sep_testlist\.txt: 1 clips instead of 7824"):
         find_clips("vimeo90k", "test", tmp_path / "data", "BI")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +68,17 @@ def test_same_seed_same_bytes_and_another_seed_other_clips(folder, tmp_path):
         for path in (folder, tmp_path / "other")
     ]
     assert not digests[0] & digests[1]
+
+
+def test_clips_of_other_code_are_drawn_again(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    clip = tmp_path / "test" / "coffee_000"
+    before = clip.stat().st_ino
+    generate(tmp_path, clips_per_photo=ONE_EACH, **SETTINGS)
+    assert clip.stat().st_ino == before
+    monkeypatch.setattr(photo_motion, "code_digest", lambda step: "changed since")
+    generate(tmp_path, clips_per_photo={"test": 1}, **SETTINGS)
+    assert json.loads((clip / "clip.json").read_text())["settings"]["version"] == "changed since"
 
 
 def test_more_clips_leave_the_others_as_they_are(folder, tmp_path):

@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--num-frames", type=int, required=True)
     option("--clips-per-photo", type=_count, nargs="+", action=_Counts, required=True, metavar="SPLIT=N")
 
-    option = add("verify", "data.datasets", "verify", "Check a real data set and write its manifest.")
+    option = add("verify", "data.verification", "verify", "Check a real data set and write its manifest.")
     option("--dataset", required=True)
     option("--root", type=Path, required=True, help="folder of the data sets, as their archives unpack")
     option("--degradation", required=True)

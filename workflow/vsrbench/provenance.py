@@ -20,7 +20,7 @@ _PACKAGES = {"models": ROOT / "models", "vsrbench": ROOT / "workflow" / "vsrbenc
 # Where the code of each step begins; the rest is found by following its imports.
 STEPS = {
     "generate": "vsrbench.data.photo_motion",
-    "verify": "vsrbench.data.datasets",
+    "verify": "vsrbench.data.verification",
     "store": "vsrbench.data.store_frames",
     "train_flow": "vsrbench.flow_training",
     "train": "vsrbench.training",

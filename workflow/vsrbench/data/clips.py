@@ -98,7 +98,7 @@ def read_frame(path: Path) -> np.ndarray:
         raise InputError(f"{path}: {error.strerror}; restore this frame") from None
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         raise InputError(f"{path}: not a PNG; store frames as 8-bit RGB PNG")
-    if not data.endswith(PNG_END):
+    if PNG_END not in data:
         raise InputError(f"{path}: truncated PNG; copy it again")
     frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if frame is None:

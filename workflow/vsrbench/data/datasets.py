@@ -8,7 +8,7 @@ from vsrbench.data import folder, photo_motion, reds, udm10, vid4, vimeo90k
 from vsrbench.data.clips import Clip
 from vsrbench.data.degradation import DEGRADATIONS
 from vsrbench.data.manifest import read_manifest
-from vsrbench.data.sources import SOURCES
+from vsrbench.data.sources import get_source
 from vsrbench.errors import InputError
 
 # Each a function of (split, root, degradation); the data sets' modules say how they lie on disk.
@@ -32,15 +32,14 @@ def find_clips(dataset: str, split: str, root: Path, degradation: str) -> list[C
     root: the data root, in which each data set has its own folder; for photo_motion and folder, the folder
     itself. Raises InputError where the data set's folder is missing, and for names that do not exist.
     """
+    source = get_source(dataset)
     for kind, name, known in (
-        ("data set", dataset, SOURCES),
-        (f"split of {dataset}", split, SOURCES[dataset].splits if dataset in SOURCES else ()),
+        (f"split of {dataset}", split, source.splits),
         ("degradation", degradation, DEGRADATIONS),
     ):
         if name not in known:
             raise InputError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
-    source = SOURCES[dataset]
-    if not source.found(root):
+    if not source.folder(root).is_dir():
         raise InputError(f"{source.folder(root)}: there is no such folder; {source.how_to_get}")
     clips = DATASETS[dataset](split, Path(root), degradation)
     return [replace(clip, dataset=dataset, split=split) for clip in clips]

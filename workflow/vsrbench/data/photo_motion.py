@@ -27,10 +27,10 @@ from vsrbench.data.clips import Clip, write_frame
 from vsrbench.data.degradation import DEGRADATIONS, SCALE, degrade
 from vsrbench.data.manifest import digest, read_manifest, write_manifest
 from vsrbench.errors import InputError
+from vsrbench.provenance import code_digest
 
 NAME = "photo_motion"
 MIN_SIZE, MAX_SIZE = 32, 352  # beyond, the smallest photograph would be magnified more than twofold
-VERSION = 1  # of the generator: raise it when the same seed no longer gives the same clips
 
 # The two motorcycle pictures are a stereo pair and must stay together.
 PHOTOGRAPHS = {
@@ -65,7 +65,7 @@ def generate(
     if set(clips_per_photo) - set(PHOTOGRAPHS):
         raise InputError(f"photo_motion: clips_per_photo must name splits out of {', '.join(PHOTOGRAPHS)}")
     settings = {
-        "version": VERSION,
+        "version": code_digest("generate"),  # clips of older code are drawn again
         "seed": seed,
         "degradation": degradation,
         "num_frames": num_frames,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vsrbench.errors import InputError
+
 
 @dataclass(frozen=True)
 class Source:
@@ -11,6 +13,7 @@ class Source:
     folders: tuple[str, ...]  # of its ground truth, below the data root; one of them
     how_to_get: str
     splits: dict[str, int | None]  # split -> official number of clips, None where there is none
+    clip_list: str | None = None  # beside the folder: the official list without which no clip is known
 
     def folder(self, root: Path | None) -> Path:
         """Where its ground truth lies, or should lie."""
@@ -18,8 +21,10 @@ class Source:
         return next((root / name for name in self.folders if (root / name).is_dir()), root / self.folders[0])
 
     def found(self, root: Path | None) -> bool:
-        """Whether there is such a folder; the frames in it are another matter."""
-        return root is not None and self.folder(root).is_dir()
+        """Whether folder and list are there; the frames are another matter."""
+        folder = self.folder(root)
+        listed = self.clip_list is None or (folder.parent / self.clip_list).is_file()
+        return root is not None and folder.is_dir() and listed
 
 
 _REDS = ("train_sharp", "REDS/train_sharp", "train/train_sharp", "REDS/train/train_sharp")
@@ -28,16 +33,20 @@ _GET_REDS = (
     "from https://seungjunnah.github.io/Datasets/reds and unpack them side by side"
 )
 _VIMEO = ("vimeo_septuplet/sequences", "vimeo90k/sequences", "vimeo90k/GT")
-_GET_VIMEO = "get the septuplet archive from http://toflow.csail.mit.edu and unpack it"
+_GET_VIMEO = (
+    "get the septuplet archive with its sep_*.txt lists from http://toflow.csail.mit.edu and unpack it"
+)
 
 SOURCES = {
     "photo_motion": Source((".",), "generate it", {"train": None, "validation": None, "test": None}),
     "reds": Source(_REDS, _GET_REDS, {"train": 266, "validation": 4}),
     "reds4": Source(_REDS, _GET_REDS, {"test": 4}),
-    "vimeo90k": Source(_VIMEO, _GET_VIMEO, {"train": 64612, "validation": 20, "test": 7824}),
-    "vimeo90k_fast": Source(_VIMEO, _GET_VIMEO, {"test": 1225}),
-    "vimeo90k_medium": Source(_VIMEO, _GET_VIMEO, {"test": 4977}),
-    "vimeo90k_slow": Source(_VIMEO, _GET_VIMEO, {"test": 1613}),
+    "vimeo90k": Source(
+        _VIMEO, _GET_VIMEO, {"train": 64612, "validation": 20, "test": 7824}, "sep_testlist.txt"
+    ),
+    "vimeo90k_fast": Source(_VIMEO, _GET_VIMEO, {"test": 1225}, "sep_fast_testset.txt"),
+    "vimeo90k_medium": Source(_VIMEO, _GET_VIMEO, {"test": 4977}, "sep_medium_testset.txt"),
+    "vimeo90k_slow": Source(_VIMEO, _GET_VIMEO, {"test": 1613}, "sep_slow_testset.txt"),
     "vid4": Source(
         ("Vid4/GT",),
         "get Vid4 as linked from https://github.com/XPixelGroup/BasicSR (docs/DatasetPreparation.md) "
@@ -54,3 +63,10 @@ SOURCES = {
         ("GT", "."), "put clips there, as folders of numbered PNG frames or as video files", {"test": None}
     ),
 }
+
+
+def get_source(dataset: str) -> Source:
+    """The source of that name, or an InputError."""
+    if dataset not in SOURCES:
+        raise InputError(f"there is no data set {dataset!r}; there are {', '.join(SOURCES)}")
+    return SOURCES[dataset]

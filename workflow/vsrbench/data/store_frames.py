@@ -15,6 +15,7 @@ from vsrbench.data.datasets import load_clips
 from vsrbench.data.frame_store import check_array
 from vsrbench.errors import InputError
 from vsrbench.files import atomic_write, sha256
+from vsrbench.provenance import code_digest
 
 
 def store_split(manifest: Path, split: str, index: Path, *, workers: int = 1) -> None:
@@ -73,8 +74,8 @@ def _stored_entry(folder: Path, source: str) -> dict | None:
 
 
 def _fingerprint(clip: Clip) -> str:
-    """Changes when a file that the clip is read from is replaced."""
-    facts = [clip.degradation]
+    """Changes when a file that the clip is read from is replaced, or the code that makes its LQ frames."""
+    facts = [clip.degradation] if clip.lq else [clip.degradation, code_digest("store")]
     for path in dict.fromkeys((*clip.lq, *clip.gt, *filter(None, [clip.flow]))):
         try:
             status = path.stat()

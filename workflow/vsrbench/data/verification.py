@@ -11,7 +11,7 @@ from vsrbench.data.clips import Clip, describe_size
 from vsrbench.data.datasets import find_clips
 from vsrbench.data.degradation import degrade
 from vsrbench.data.manifest import digest, write_manifest
-from vsrbench.data.sources import SOURCES
+from vsrbench.data.sources import get_source
 from vsrbench.errors import InputError
 
 # Implementations of one degradation differ by a grey level where a value lies halfway; a frame of another
@@ -25,12 +25,10 @@ def verify(dataset: str, root: Path, degradation: str, manifest: Path, *, worker
 
     Where whole clips are missing the data set is a subset, and the manifest says of how many clips.
     """
-    root, splits = Path(root), SOURCES[dataset].splits
-    clips = [clip for split in splits for clip in find_clips(dataset, split, root, degradation)]
+    root, source = Path(root), get_source(dataset)
+    clips = [clip for split in source.splits for clip in find_clips(dataset, split, root, degradation)]
     if not clips:
-        raise InputError(
-            f"{SOURCES[dataset].folder(root)}: holds no clip of {dataset}; {SOURCES[dataset].how_to_get}"
-        )
+        raise InputError(f"{source.folder(root)}: holds no clip of {dataset}; {source.how_to_get}")
     with ThreadPoolExecutor(workers) as pool:
         results = pool.map(lambda clip: _verify(clip, root), clips)
         results = list(tqdm(results, f"verify {dataset}", len(clips), unit="clip", leave=False))
@@ -39,10 +37,10 @@ def verify(dataset: str, root: Path, degradation: str, manifest: Path, *, worker
         raise InputError(
             f"{root}: {len(problems)} faults in {dataset}; repair them all:\n" + "\n".join(problems)
         )
-    counts = {split: sum(clip.split == split for clip in clips) for split in splits}
+    counts = {split: sum(clip.split == split for clip in clips) for split in source.splits}
     subset = {
         split: f"{counts[split]} of {official} clips"
-        for split, official in splits.items()
+        for split, official in source.splits.items()
         if official not in (None, counts[split])
     }
     write_manifest(manifest, dataset, root, degradation, [entry for entry, _ in results], subset=subset)
@@ -77,6 +75,7 @@ def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
         "frames": clip.num_frames,
         "height": size[0],
         "width": size[1],
+        "lq": "shipped" if clip.lq else "made",
     }
     if clip.lq:
         entry["largest_difference"] = largest  # in grey levels, between the LQ frames and the degraded GT
