@@ -36,9 +36,7 @@ Hearsay,2021,Vid4,BI,Y,average,39.36,0.8258,a ranking,low
 MACHINE = {"processor": "A processor", "threads": 2, "device": "cpu", "host": "a"}
 
 
-def write_study(
-    folder: Path, *, seeds=(1, 2), effects=EFFECTS, clips=CLIPS, lpips=True, pictures=False
-) -> dict:
+def write_study(folder: Path, *, seeds=(1, 2), effects=EFFECTS, clips=CLIPS, lpips=True) -> dict:
     """Write the study into `folder` (its last part is the study's name); the arguments of `make_tables`."""
     random = np.random.default_rng(3)
     study = read_yaml(ROOT / "workflow" / "config" / "demo.yaml") | {"study": folder.name}

@@ -12,7 +12,7 @@ from vsrbench.rendering import Cell, Note, Row, Table
 from vsrbench.results import Results
 
 PUBLISHED = ROOT / "workflow" / "reference" / "published_results.csv"
-NAMES = {"reds": "REDS4", "reds4": "REDS4", "vimeo90k": "Vimeo-90K-T", "vid4": "Vid4", "udm10": "UDM10"}
+NAMES = {"reds4": "REDS4", "vimeo90k": "Vimeo-90K-T", "vid4": "Vid4", "udm10": "UDM10"}
 OURS = {"VSRT": "full", "Bicubic": "bicubic"}  # what we run of what was published
 _PLACE = ["dataset", "degradation", "channel", "clip"]
 
@@ -47,7 +47,7 @@ def _measured(results: Results) -> Iterator[tuple]:
     for dataset in results.datasets:
         if dataset not in NAMES:
             continue
-        whole = not results.manifests.get(dataset, {}).get("subset")
+        whole = "test" not in results.manifests.get(dataset, {}).get("subset", {})
         for method, variant in OURS.items():
             if variant not in results.names:
                 continue

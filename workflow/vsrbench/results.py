@@ -77,7 +77,7 @@ def read_results(
         rows=pd.concat([read_rows(path) for path in evaluations], ignore_index=True),
         variants={variant.variant: variant for variant in variants},
         runtimes={Path(path).stem: _read(path, lambda facts: facts["measurements"][0]) for path in runtimes},
-        runs={_run_of(path): _read(path, lambda facts: facts) for path in provenance},
+        runs={run_of(path): _read(path, lambda facts: facts) for path in provenance},
         manifests={Path(path).parent.name: _read(path, lambda facts: facts) for path in manifests},
     )
 
@@ -109,7 +109,7 @@ def _read(path: Path, take: Callable[[dict], dict]) -> dict[str, Any]:
         raise InputError(f"{path}: not what the study writes; delete it and run the study again") from None
 
 
-def _run_of(path: Path) -> tuple[str, int]:
+def run_of(path: Path) -> tuple[str, int]:
     """`runs/<variant>/seed_<seed>/provenance.json`, the other way round."""
     variant, seed = Path(path).parts[-3:-1]
     return variant, int(seed.removeprefix("seed_"))

@@ -79,7 +79,7 @@ def make_tables(
 
 def headline_metric(dataset: str) -> str:
     """PSNR as the data set is published in: on Y for Vid4, Vimeo-90K-T and UDM10, on RGB for the rest."""
-    return "psnr_y" if dataset in ("vid4", "vimeo90k", "udm10") else "psnr_rgb"
+    return "psnr_y" if dataset.startswith(("vid4", "vimeo90k", "udm10")) else "psnr_rgb"
 
 
 def tidy_table(results: Results) -> pd.DataFrame:

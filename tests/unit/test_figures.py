@@ -1,0 +1,113 @@
+"""Figures of a made-up study with a few real pictures."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import BASELINE, write_study
+
+from vsrbench.data.clips import write_frame
+from vsrbench.data.datasets import load_clips
+from vsrbench.data.photo_motion import generate
+from vsrbench.figures import draw_clips, make_figures, pareto_front
+from vsrbench.pictures import SCALE, find_crop, find_example
+from vsrbench.plotting import _spread
+from vsrbench.results import read_results
+
+FIGURES = ("costs", "training", "differences", "clips", "comparison", "errors")
+EFFECTS = {"full": (0, 0.15), "fcsa": (-0.7, 0.4), "channel_norm": (-0.1, 0.14), BASELINE: (-1.2, None)}
+NOISE = {"full": 5, "fcsa": 20, "channel_norm": 10, BASELINE: 40}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The arguments of `make_figures` for three small clips, with one restored frame of each."""
+    folder = tmp_path_factory.mktemp("results") / "demo"
+    data = folder / "data" / "photo_motion"
+    counts = {"train": 0, "validation": 0, "test": 1}
+    generate(data, seed=1, degradation="BI", clips_per_photo=counts, num_frames=3, size=64)
+    manifest = (data / "manifest.json").read_text()
+    clips = load_clips(data / "manifest.json", "test")
+    lengths = {"photo_motion": {clip.name: clip.num_frames for clip in clips}}
+    files = write_study(folder, effects=EFFECTS, clips=lengths)
+    (data / "manifest.json").write_text(manifest)
+    random = np.random.default_rng(0)
+    for evaluation in files["evaluations"]:
+        evaluation.with_suffix("").mkdir()
+        for clip in clips:
+            gt = clip.read_gt([1])[0]
+            noisy = gt + random.normal(0, NOISE[evaluation.parent.name], gt.shape)
+            path = evaluation.with_suffix("") / f"{clip.name}_{1:08d}.png"
+            write_frame(path, noisy.clip(0, 255).astype(np.uint8))
+    del files["published"]
+    return files | {"folder": folder / "figures"}
+
+
+@pytest.fixture(scope="module")
+def results(study):
+    return read_results(**{key: value for key, value in study.items() if key != "folder"})
+
+
+def test_every_figure_is_drawn_twice_the_same(study, tmp_path):
+    make_figures(**study)
+    make_figures(**study | {"folder": tmp_path})
+    for name in FIGURES:
+        drawn = cv2.imread(str(study["folder"] / f"{name}.png"))
+        assert min(drawn.shape[:2]) > 100 and drawn.std() > 10, f"{name} is blank"
+        svg = (study["folder"] / f"{name}.svg").read_bytes()
+        assert svg.startswith(b"<?xml") and len(svg) > 10_000
+        assert svg == (tmp_path / f"{name}.svg").read_bytes()
+
+
+def test_example_is_the_median_clip_and_the_weakest_variant(study, results):
+    frames = {tuple(path.parts[-3:-1]): path.with_suffix("") for path in study["evaluations"]}
+    example = find_example(results, study["manifests"][0], frames)
+    rows = results.rows.query("frame == 1 and seed <= 1").set_index(["clip", "variant"])["psnr_rgb"].unstack()
+    median = (rows["full"] - rows[BASELINE]).sort_values().index[1]
+    assert example.label == f"photo_motion\n{median}"
+    assert list(example.restored) == [BASELINE, "fcsa", "full"]
+    assert example.psnr["full"] == pytest.approx(rows.loc[median, "full"])
+    assert example.gt.shape == (64, 64, 3) and example.lq.shape == (16, 16, 3)
+
+
+def test_crop_is_where_the_error_is():
+    gt = np.zeros((128, 192, 3), np.uint8)
+    restored = gt.copy()
+    restored[40:56, 150:166] = 200
+    top, left, edge = find_crop(restored, gt)
+    assert edge == 32 and top % SCALE == left % SCALE == 0
+    assert top <= 40 <= top + edge - 16 and left <= 150 <= left + edge - 16
+
+
+def test_crop_stays_inside_where_the_error_is_in_a_corner():
+    gt = np.zeros((128, 192, 3), np.uint8)
+    restored = gt.copy()
+    restored[-4:, -4:] = 200
+    top, left, edge = find_crop(restored, gt)
+    assert top + edge <= 128 and left + edge <= 192
+    assert top + edge > 124 and left + edge > 188
+
+
+def test_pareto_front():
+    cost, score = pd.Series([3.0, 1.0, 2.0, 1.0, 4.0]), pd.Series([5.0, 2.0, 1.0, 3.0, 5.0])
+    front = pareto_front(cost, score)
+    np.testing.assert_array_equal(front, [[1, 3], [3, 5]])
+
+
+def test_labels_keep_their_distance():
+    spread = _spread(np.array([0.1, 0.5, 0.5, 0.5, 0.99]), gap=0.1)
+    assert (np.diff(spread) >= 0.1 - 1e-9).all() and spread[0] >= 0 and spread[-1] <= 1
+    np.testing.assert_allclose(_spread(np.array([0.1, 0.5]), gap=0.1), [0.1, 0.5])
+
+
+def test_thousands_of_clips_can_be_drawn(results, tmp_path):
+    clips = {f"clip{number:04d}": 1 for number in range(500)}
+    files = write_study(tmp_path / "demo", effects=EFFECTS, clips={"vid4": clips})
+    draw_clips(read_results(evaluations=files["evaluations"], configs=files["configs"]), tmp_path / "clips")
+    assert (tmp_path / "clips.svg").stat().st_size < 1_000_000
+
+
+def test_no_restored_frames_no_pictures(study, results, tmp_path):
+    assert find_example(results, study["manifests"][0], {}) is None
+    for evaluation in study["evaluations"]:
+        assert evaluation.with_suffix("").is_dir()
