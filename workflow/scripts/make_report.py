@@ -1,0 +1,21 @@
+"""Write a study's report."""
+
+from pathlib import Path
+
+from vsrbench.report import make_report
+
+files = snakemake.input  # noqa: F821
+params = snakemake.params  # noqa: F821
+
+make_report(
+    evaluations=files.evaluations,
+    configs=files.configs,
+    runtimes=files.runtimes,
+    provenance=files.provenance,
+    manifests=files.manifests,
+    figures=files.figures,
+    title=params.title,
+    note=params.note,
+    page=Path(snakemake.output.page),  # noqa: F821
+    findings=Path(snakemake.output.findings),  # noqa: F821
+)
