@@ -1,0 +1,154 @@
+"""What an output frame costs: milliseconds, memory, operations.
+
+Timed is restoring a long video in its steady state: `inference.restore_clip` window after window, from 8-bit
+frames in the computer's memory to 8-bit frames there, batch 1. What a window shares with the one before
+(first features, flows) is not computed again, so the first window is not timed. A repeat is one window: one
+output frame where it is tiled, several of whole frames, over which its time is divided.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import as_strided
+from torch.utils.flop_counter import FlopCounterMode
+
+from models import build_model
+from models.config import ModelConfig
+from models.vsr_transformer import VSRTransformer
+from vsrbench.config import load_variant
+from vsrbench.files import atomic_write
+from vsrbench.inference import restore_clip
+from vsrbench.provenance import code_digest, machine_card
+
+LEAST_REPEATS, MOST_REPEATS = 3, 200
+_WARM_UP = 0.1  # of the time for the repeats
+_VIDEO_FRAMES = 2000  # more than MOST_REPEATS windows take
+
+
+def measure_runtime(
+    *,
+    config: Path,
+    sizes: list[tuple[int, int]],
+    out: Path,
+    mode: str = "tiled",
+    precision: str = "float32",
+    budget_seconds: float = 10.0,
+    device: str | None = None,
+) -> None:
+    """Time a resolved variant on low-quality frames of `sizes` (height, width), and write it as JSON.
+
+    `budget_seconds` is the time for the repeats at one size: at least LEAST_REPEATS are taken however long
+    they last, at most MOST_REPEATS. Weights are random, which takes as long as trained ones. Nothing else
+    should run on the device meanwhile; the machine's load is recorded.
+    """
+    machine = machine_card()
+    variant = load_variant(config)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = build_model(variant.model).eval().to(device)
+    measurements = [
+        {
+            "variant": variant.variant,
+            **measure(model, height, width, mode=mode, precision=precision, budget_seconds=budget_seconds),
+            "machine": machine,
+        }
+        for height, width in sizes
+    ]
+    with atomic_write(out) as partial:
+        record = {"measurements": measurements, "code_digest": code_digest("measure_runtime")}
+        partial.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def measure(
+    model: VSRTransformer, height: int, width: int, *, mode: str, precision: str, budget_seconds: float
+) -> dict[str, Any]:
+    """Time, memory and operations of an output frame from low-quality frames of `height` x `width`.
+
+    `peak_memory_gib` is what tensors took on a GPU, None without one; `peak_rss_gib` the most that the
+    process ever held. An operation is one multiplication or addition of a convolution or matrix product.
+    """
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    frames_a_window = _frames_a_window(model.config, mode)
+    video = _restore_video(model, height, width, mode, precision)
+
+    def restore_window() -> None:
+        for _ in range(frames_a_window):
+            next(video)
+
+    restore_window()
+    with FlopCounterMode(display=False) as counter:
+        restore_window()
+    synchronise = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    time_repeats(restore_window, synchronise, budget_seconds=_WARM_UP * budget_seconds, least=0)
+    seconds = time_repeats(restore_window, synchronise, budget_seconds=budget_seconds)
+    return {
+        "height": height,
+        "width": width,
+        "mode": mode,
+        "precision": precision,
+        "latency_ms": _summarise(1000 * np.array(seconds) / frames_a_window),
+        "peak_memory_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
+        "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # Linux counts in KiB
+        "parameters_m": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+        "gflops_per_frame": counter.get_total_flops() / frames_a_window / 1e9,
+    }
+
+
+def time_repeats(
+    step: Callable[[], None],
+    synchronise: Callable[[], None],
+    *,
+    budget_seconds: float,
+    least: int = LEAST_REPEATS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Seconds that each repeat of `step` takes until all its work is done.
+
+    A device may only have been told what to do when `step` returns: `synchronise` waits until it has done so,
+    before the clock is read.
+    """
+    synchronise()
+    seconds: list[float] = []
+    end = clock() + budget_seconds
+    while len(seconds) < least or (len(seconds) < MOST_REPEATS and clock() < end):
+        start = clock()
+        step()
+        synchronise()
+        seconds.append(clock() - start)
+    return seconds
+
+
+def _nothing() -> None:
+    """The CPU has done its work when a call returns."""
+
+
+def _frames_a_window(config: ModelConfig, mode: str) -> int:
+    """Output frames of a window inside a clip; see `tiling`."""
+    return 1 if mode == "tiled" else config.num_frames - 2 * (config.num_frames // 4)
+
+
+def _restore_video(
+    model: VSRTransformer, height: int, width: int, mode: str, precision: str
+) -> Iterator[np.ndarray]:
+    """Restored frames of a long video, from a frame on that has all its neighbours."""
+    # One frame over and over, at no cost in memory: what is timed does not depend on what it shows.
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    lq = np.broadcast_to(frame, (_VIDEO_FRAMES, *frame.shape))
+    flow = as_strided(np.full(1, 0.5, np.float32), (_VIDEO_FRAMES, 2, height, width), (0, 0, 0, 0))
+    first = model.config.num_frames
+    if mode == "whole_frame":
+        first -= model.config.num_frames // 4  # where the second window begins to give frames
+    frames = range(first, _VIDEO_FRAMES - model.config.num_frames)
+    return restore_clip(model, lq, mode=mode, flows=(flow, flow), precision=precision, frames=frames)
+
+
+def _summarise(milliseconds: np.ndarray) -> dict[str, float | int]:
+    low, middle, high = np.percentile(milliseconds, (25, 50, 75))
+    return {"median": middle, "q25": low, "q75": high, "repeats": len(milliseconds)}
