@@ -70,7 +70,7 @@ def write_study(folder: Path, *, seeds=(1, 2), effects=EFFECTS, clips=CLIPS, lpi
                             + random.normal(0, 0.02),
                             lpips,
                         ),
-                        "mode": "tiled",
+                        "mode": "whole_frame" if variant == BASELINE else "tiled",
                         "num_frames": num_frames,
                         "degradation": "BI",
                         "trained_on": "" if variant == BASELINE else "BI",

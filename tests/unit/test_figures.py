@@ -107,6 +107,16 @@ def test_thousands_of_clips_can_be_drawn(results, tmp_path):
     assert (tmp_path / "clips.svg").stat().st_size < 1_000_000
 
 
+def test_a_study_of_the_full_model_alone(study, tmp_path):
+    alone = {
+        key: [path for path in paths if {"fcsa", "channel_norm"}.isdisjoint({*path.parts, path.stem})]
+        for key, paths in study.items()
+        if key != "folder"
+    }
+    make_figures(**alone, folder=tmp_path)
+    assert all((tmp_path / f"{name}.png").is_file() for name in FIGURES)
+
+
 def test_no_restored_frames_no_pictures(study, results, tmp_path):
     assert find_example(results, study["manifests"][0], {}) is None
     for evaluation in study["evaluations"]:

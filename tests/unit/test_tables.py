@@ -127,9 +127,14 @@ def test_one_seed_has_no_interval(tmp_path):
     assert "[−" not in text
 
 
+def test_the_full_model_alone(tmp_path):
+    text = tables_of(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)})
+    assert "full " in text and "bicubic" in text and "nan" not in text
+
+
 def test_no_lpips_says_how_to_get_it(tmp_path):
     text = tables_of(tmp_path / "demo", lpips=False)
-    assert "n/a" in text and "VSRBENCH_LPIPS_WEIGHTS" in text
+    assert "nan" not in text and "n/a" in text and "VSRBENCH_LPIPS_WEIGHTS" in text
 
 
 def mix_code(rows):

@@ -142,7 +142,7 @@ def draw_differences(tidy: pd.DataFrame, path: Path) -> None:
     shown = tidy[tidy["headline"] & tidy["difference"].notna()].reset_index()
     shown = shown[shown["variant"] != BASELINE]
     names = list(dict.fromkeys(shown["variant"]))
-    datasets = list(dict.fromkeys(shown["dataset"]))
+    datasets = list(tidy.index.unique("dataset"))
     with _by_dataset(path, datasets, names) as panels:
         for axes, dataset in zip(panels, datasets, strict=True):
             for row in shown[shown["dataset"] == dataset].itertuples():

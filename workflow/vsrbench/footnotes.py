@@ -160,7 +160,7 @@ def _how_timed(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         machine = facts["machine"]
         device = machine["device"]
         if device == "cpu":
-            device = f"{machine['processor']}, {machine['threads']} threads"
+            device = f"{machine['processor']} (threads: {machine['threads']})"
         memory = "of the process" if facts["peak_memory_gib"] is None else "on the device"
         yield Remark(
             f"Operations, median time and peak memory ({memory}) per output frame of {facts['width']}x"
@@ -176,7 +176,7 @@ def _mixtures(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         "evaluation code (digests)": set(results.rows["code_digest"]),
         "training machine": {_device(run) for run in runs},
         "runtime machine": {_device(facts) for facts in results.runtimes.values()},
-        "inference": set(results.rows["mode"]) - {""},
+        "inference": set(results.rows["mode"][results.rows["variant"] != BASELINE]),
         "training budget (iterations x batch)": {
             f"{variant.training.iterations} x {variant.training.batch_size}"
             for variant in results.variants.values()

@@ -67,7 +67,8 @@ def find_example(results: Results, manifest: Path, frames: dict[tuple[str, str],
     scores = rows.set_index(["clip", "frame", "variant"])[metric].unstack()
     kept = {name: _kept(frames.get((dataset, name))) for name in scores}
     clips = {clip.name: clip for clip in load_clips(manifest, "test")}
-    names = [BASELINE, scores.drop(columns=[BASELINE, "full"], errors="ignore").mean().idxmin(), "full"]
+    others = scores.drop(columns=[BASELINE, "full"]).mean().sort_values()
+    names = [BASELINE, *others.index[:1], "full"]
     places = [place for place in scores.index if all(_stem(*place) in kept.get(name, {}) for name in names)]
     if not places:
         return None

@@ -42,7 +42,7 @@ def summarise(clips: pd.DataFrame) -> pd.DataFrame:
     Takes what `average_clips` returns; index (dataset, variant, metric). `spread` is NaN with one seed.
     """
     keys = ["dataset", "variant", "metric"]
-    by_seed = clips.rename_axis("metric", axis=1).stack().groupby([*keys, "seed"], sort=False).mean()
+    by_seed = clips.rename_axis("metric", axis=1).stack().dropna().groupby([*keys, "seed"], sort=False).mean()
     return by_seed.groupby(keys, sort=False).agg(mean="mean", spread="std", seeds="size")
 
 

@@ -133,7 +133,7 @@ def wide_table(results: Results, tidy: pd.DataFrame) -> pd.DataFrame:
     columns = {"mean": "", "spread": "_spread", "difference": "_difference", "low": "_low", "high": "_high"}
     scores = pd.concat(
         [
-            tidy[column].unstack("metric")[list(METRICS)].add_suffix(suffix)
+            tidy[column].unstack("metric").reindex(columns=METRICS).add_suffix(suffix)
             for column, suffix in columns.items()
         ],
         axis=1,
@@ -186,7 +186,7 @@ def ablation_table(results: Results, tidy: pd.DataFrame, title: str, note: str) 
     for dataset in results.datasets:
         names = [name for name in results.names if (dataset, name) in scores]
         ranks = _ranks(results, pd.DataFrame({name: scores[dataset, name]["mean"] for name in names}))
-        groups[_heading(dataset, scores[dataset, "full"].iloc[0])] = [
+        groups[_heading(dataset, scores[dataset, names[0]].iloc[0])] = [
             Row(
                 name=name,
                 title=_title(results, name),
