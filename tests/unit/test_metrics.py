@@ -112,8 +112,16 @@ def test_t_lp_is_in_hundredths():
     assert t_lp(0.03, 0.05) == pytest.approx(2)
 
 
-def test_lpips_without_backbone_says_how_to_get_it(tmp_path, monkeypatch):
+@pytest.fixture
+def torch_cache(tmp_path, monkeypatch):
+    """Torch's cache, empty."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    perceptual.load_lpips.cache_clear()
+    yield tmp_path / "checkpoints"
+    perceptual.load_lpips.cache_clear()
+
+
+def test_lpips_without_backbone_says_how_to_get_it(tmp_path, torch_cache):
     assert perceptual.load_lpips("alex", tmp_path / "nothing") is None
     with pytest.raises(InputError, match="lpips_weights"):
         lpips(*noisy_pair(64, 64), weights=tmp_path / "nothing")
@@ -136,13 +144,9 @@ def test_a_damaged_backbone_is_refused_in_one_line(tmp_path, content):
         perceptual.load_lpips("alex", tmp_path)
 
 
-def test_backbone_from_torch_cache(tmp_path, monkeypatch, lpips_weights):
+def test_backbone_from_torch_cache(torch_cache, lpips_weights):
     """torchvision's own file: other entries beside the features, another name."""
     features = torch.load(lpips_weights / "alexnet_features.pth", weights_only=True)
-    (tmp_path / "checkpoints").mkdir()
-    torch.save(
-        features | {"classifier.1.bias": torch.zeros(1)}, tmp_path / "checkpoints/alexnet-owt-7be5be79.pth"
-    )
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert perceptual.load_lpips("alex", None) is not None
-    perceptual.load_lpips.cache_clear()
+    torch_cache.mkdir()
+    torch.save(features | {"classifier.1.bias": torch.zeros(1)}, torch_cache / "alexnet-owt-7be5be79.pth")
+    assert perceptual.load_lpips("alex") is not None

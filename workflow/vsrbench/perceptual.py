@@ -55,7 +55,7 @@ class Lpips(nn.Module):
                 # LPIPS: mean over places of sum_c w_c (u_c - v_c)^2 with u, v of unit length over channels.
                 length = torch.linalg.vector_norm(features, dim=1, keepdim=True) + 1e-10
                 weight = linear.model[-1].weight / (features.shape[2] * features.shape[3])
-                part = (features / length).mul_(weight.sqrt())
+                part = features.div_(length).mul_(weight.sqrt())  # in place: they are the largest arrays
                 parts.append(part.permute(0, 2, 3, 1).flatten(1))  # as it lies in memory
         return torch.cat(parts, 1)
 

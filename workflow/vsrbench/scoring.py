@@ -75,7 +75,7 @@ class Scorer:
     @torch.inference_mode()
     def _frames(self, clip: Clip, restored: Iterable[np.ndarray]) -> Iterator[_Frame]:
         pairs = zip(clip.scored, restored, strict=True)
-        while batch := list(islice(pairs, _AT_ONCE[self._device.type])):
+        while batch := list(islice(pairs, _AT_ONCE.get(self._device.type, 1))):
             indices = [index for index, _ in batch]
             frames, gt = np.stack([frame for _, frame in batch]), clip.read_gt(indices)
             x, y = as_stacks(frames, gt, device=self._device)
