@@ -191,4 +191,5 @@ def test_snakemakes_own_report_opens_with_the_answers(study, tmp_path):
         browser.wait_for("document.body.innerText.includes('A title')")
         words = browser.evaluate("document.body.innerText")
         assert "Of 9 changes to it, on photo_motion" in words and "A note" in words
+        assert browser.evaluate("document.querySelector('.prose').getBoundingClientRect().top") >= 0
         assert browser.errors == [] and browser.outgoing() == []

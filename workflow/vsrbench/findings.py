@@ -134,11 +134,11 @@ def signed(value: float) -> str:
 
 def to_restructured_text(summary: list[str], findings: list[Finding]) -> str:
     """Summary and findings for the front page of Snakemake's own report."""
-    lines = [*map(_escape, summary)]
+    parts = [_escape(sentence) for sentence in summary]
     for finding in findings:
         answers = [f"  *{_escape(answer.dataset)}:* {_escape(answer.text)}" for answer in finding.answers]
-        lines.append("\n\n".join([f"**{_escape(finding.question)}** ({_escape(finding.variant)})", *answers]))
-    return "\n\n".join(lines) + "\n"
+        parts.append(f"{_escape(finding.question)} ({_escape(finding.variant)})\n" + "\n\n".join(answers))
+    return "\n\n".join(parts) + "\n"
 
 
 def _escape(text: str) -> str:
