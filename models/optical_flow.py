@@ -39,14 +39,20 @@ class SPyNet(nn.Module):
         """The flow (n, 2, h, w) from `ref` to `supp`, both (n, 3, h, w) RGB in [0, 1], of any size."""
         h, w = ref.shape[-2:]
         height, width = (-(-size // 32) * 32 for size in (h, w))
-        refs, supps = (self._pyramid(_resize(image, (height, width))) for image in (ref, supp))
-        flow = ref.new_zeros(len(ref), 2, height // 32, width // 32)
-        for level, ref_l, supp_l in zip(self.levels, refs, supps, strict=True):
+        flow = self.coarse_to_fine(*(_resize(image, (height, width)) for image in (ref, supp)))[-1]
+        return _resize(flow, (h, w)) * flow.new_tensor([w / width, h / height]).view(1, 2, 1, 1)
+
+    def coarse_to_fine(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
+        """The flow of each level in its own pixels, 1/32 of the size first; sizes must be multiples of 32."""
+        h, w = ref.shape[-2:]
+        flow, flows = ref.new_zeros(len(ref), 2, h // 32, w // 32), []
+        for level, ref_l, supp_l in zip(self.levels, self._pyramid(ref), self._pyramid(supp), strict=True):
             if flow.shape[-2:] != ref_l.shape[-2:]:
                 flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
             warped = warp(supp_l, flow, padding_mode="border")
             flow = flow + level(torch.cat([ref_l, warped, flow], dim=1))
-        return _resize(flow, (h, w)) * flow.new_tensor([w / width, h / height]).view(1, 2, 1, 1)
+            flows.append(flow)
+        return flows
 
     def _pyramid(self, image: Tensor) -> list[Tensor]:
         """The normalised image at 1/32, 1/16, ... 1/1 of its size."""
