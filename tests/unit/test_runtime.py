@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models import build_model
 from models.config import ModelConfig
+from vsrbench import runtime
 from vsrbench.config import read_yaml, resolve_variant
 from vsrbench.errors import InputError
 from vsrbench.runtime import LEAST_REPEATS, MOST_REPEATS, measure, measure_runtime, time_repeats
@@ -105,6 +106,15 @@ def test_whole_frames_take_less_than_tiles():
     options = dict(precision="float32", budget_seconds=0)
     whole, tiled = (measure(model, 48, 64, mode=mode, **options) for mode in ("whole_frame", "tiled"))
     assert whole["gflops_per_frame"] < tiled["gflops_per_frame"] / 2
+
+
+def test_video_is_long_enough_for_a_fast_network(monkeypatch):
+    monkeypatch.setattr(runtime, "MOST_REPEATS", 4)
+    monkeypatch.setattr(runtime, "_WINDOWS", 10)
+    found = measure(
+        small_model("channel_norm"), 16, 16, mode="tiled", precision="float32", budget_seconds=100
+    )
+    assert found["latency_ms"]["repeats"] == 4
 
 
 def test_given_flow_is_fed():

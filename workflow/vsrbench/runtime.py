@@ -28,7 +28,7 @@ from vsrbench.provenance import code_digest, machine_card
 
 LEAST_REPEATS, MOST_REPEATS = 3, 200
 _WARM_UP = 0.1  # of the time for the repeats
-_VIDEO_FRAMES = 2000  # more than MOST_REPEATS windows take
+_WINDOWS = 2 * MOST_REPEATS + 2  # with as many to warm up, one before them and one to count operations
 
 
 def measure_runtime(
@@ -37,6 +37,7 @@ def measure_runtime(
     sizes: list[tuple[int, int]],
     out: Path,
     mode: str = "tiled",
+    tile_overlap: int | None = None,
     precision: str = "float32",
     budget_seconds: float = 10.0,
     device: str | None = None,
@@ -51,13 +52,14 @@ def measure_runtime(
     variant = load_variant(config)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = build_model(variant.model).eval().to(device)
+    how = {"mode": mode, "tile_overlap": tile_overlap, "precision": precision}
     measurements = [
         {
             "variant": variant.variant,
-            **measure(model, height, width, mode=mode, precision=precision, budget_seconds=budget_seconds),
+            **measure(model, *size, **how, budget_seconds=budget_seconds),
             "machine": machine,
         }
-        for height, width in sizes
+        for size in sizes
     ]
     with atomic_write(out) as partial:
         record = {"measurements": measurements, "code_digest": code_digest("measure_runtime")}
@@ -65,10 +67,11 @@ def measure_runtime(
 
 
 def measure(
-    model: VSRTransformer, height: int, width: int, *, mode: str, precision: str, budget_seconds: float
+    model: VSRTransformer, height: int, width: int, *, budget_seconds: float, mode: str, **options: Any
 ) -> dict[str, Any]:
     """Time, memory and operations of an output frame from low-quality frames of `height` x `width`.
 
+    `mode` and the other options (`tile_overlap`, `precision`) are those of `inference.restore_clip`.
     `peak_memory_gib` is what tensors took on a GPU, None without one; `peak_rss_gib` the most that the
     process ever held. An operation is one multiplication or addition of a convolution or matrix product.
     """
@@ -76,7 +79,7 @@ def measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     frames_a_window = _frames_a_window(model.config, mode)
-    video = _restore_video(model, height, width, mode, precision)
+    video = _restore_video(model, height, width, mode=mode, **options)
 
     def restore_window() -> None:
         for _ in range(frames_a_window):
@@ -92,7 +95,7 @@ def measure(
         "height": height,
         "width": width,
         "mode": mode,
-        "precision": precision,
+        **options,
         "latency_ms": _summarise(1000 * np.array(seconds) / frames_a_window),
         "peak_memory_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
         "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # Linux counts in KiB
@@ -135,18 +138,18 @@ def _frames_a_window(config: ModelConfig, mode: str) -> int:
 
 
 def _restore_video(
-    model: VSRTransformer, height: int, width: int, mode: str, precision: str
+    model: VSRTransformer, height: int, width: int, *, mode: str, **options: Any
 ) -> Iterator[np.ndarray]:
     """Restored frames of a long video, from a frame on that has all its neighbours."""
+    num_frames = model.config.num_frames
+    first = num_frames if mode == "tiled" else num_frames - num_frames // 4  # where the second window begins
+    frames = range(first, first + _WINDOWS * _frames_a_window(model.config, mode))
     # One frame over and over, at no cost in memory: what is timed does not depend on what it shows.
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    lq = np.broadcast_to(frame, (_VIDEO_FRAMES, *frame.shape))
-    flow = as_strided(np.full(1, 0.5, np.float32), (_VIDEO_FRAMES, 2, height, width), (0, 0, 0, 0))
-    first = model.config.num_frames
-    if mode == "whole_frame":
-        first -= model.config.num_frames // 4  # where the second window begins to give frames
-    frames = range(first, _VIDEO_FRAMES - model.config.num_frames)
-    return restore_clip(model, lq, mode=mode, flows=(flow, flow), precision=precision, frames=frames)
+    length = frames.stop + num_frames
+    lq = np.broadcast_to(frame, (length, *frame.shape))
+    flow = as_strided(np.full(1, 0.5, np.float32), (length, 2, height, width), (0, 0, 0, 0))
+    return restore_clip(model, lq, mode=mode, flows=(flow, flow), frames=frames, **options)
 
 
 def _summarise(milliseconds: np.ndarray) -> dict[str, float | int]:
