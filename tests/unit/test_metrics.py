@@ -64,6 +64,10 @@ def test_a_stack_is_its_frames():
 def test_arrays_and_tensors_are_alike():
     restored, gt = noisy_pair()
     assert psnr_ssim(torch.from_numpy(restored), gt) == psnr_ssim(restored, gt)
+    flipped = [
+        frame[::-1] for frame in (restored, gt)
+    ]  # as OpenCV users hand them over: views with a step of -1
+    assert psnr_ssim(*flipped)["psnr_rgb"] == pytest.approx(psnr(restored, gt))
 
 
 def test_crop_border_and_channel():

@@ -57,6 +57,8 @@ def evaluate(
     folder `frames`. A metric that is not among `metrics` or cannot be had (`Scorer.score`) leaves its column
     empty; identical frames have infinite PSNR, and the row says so.
     """
+    if (config is None) != (weights is None):
+        raise InputError(f"{variant}: give both --config and --weights, or neither for bicubic")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     clips = load_clips(manifest, "test")
     if config is None:

@@ -45,7 +45,7 @@ def ssim(restored: Frames, gt: Frames, *, channel: str = "rgb", crop_border: int
 def psnr_ssim(
     restored: Frames, gt: Frames, *, crop_border: int = 0, device: torch.device | str | None = None
 ) -> dict[str, float | np.ndarray]:
-    """All four of `PSNR_SSIM` in one pass, on `device` (by default where the frames are)."""
+    """All four of `PSNR_SSIM` in one pass, on `device` (by default where `restored` is)."""
     x, y = as_stacks(restored, gt, device=device)
     crop = slice(crop_border, -crop_border or None)
     x, y = (frames[:, crop, crop].permute(0, 3, 1, 2) for frames in (x, y))
@@ -102,8 +102,10 @@ def t_lp(restored_change: float, gt_change: float) -> float:
 
 
 def as_stacks(*stacks: Frames, device: torch.device | str | None = None) -> list[Tensor]:
-    """Checked uint8 tensors (n, h, w, 3) on `device`; InputError where they are not alike."""
-    tensors = [torch.as_tensor(frames, device=device) for frames in stacks]
+    """Checked uint8 tensors (n, h, w, 3) on `device`, by default the first one's; InputError if not alike."""
+    arrays = [np.ascontiguousarray(frames) if isinstance(frames, np.ndarray) else frames for frames in stacks]
+    device = torch.as_tensor(arrays[0], device=device).device
+    tensors = [torch.as_tensor(frames, device=device) for frames in arrays]
     for tensor in tensors:
         if tensor.dtype != torch.uint8 or tensor.ndim not in (3, 4) or tensor.shape[-1] != 3:
             raise InputError(
