@@ -67,7 +67,7 @@ class Scorer:
                 flow_error = self._measure_motion(before, frame)
             waiting.append((frame.scores, flow_error))
             before = frame
-            if len(waiting) > _WAITING:
+            while waiting and (len(waiting) > _WAITING or _is_done(waiting[0][1])):
                 yield self._row(*waiting.popleft())
         while waiting:
             yield self._row(*waiting.popleft())
@@ -103,3 +103,7 @@ class Scorer:
             scores["t_of"] = flow_error.result()
         wanted = [name for name in METRICS if name in self._metrics]
         return {"frame": scores["frame"]} | {name: scores.get(name, math.nan) for name in wanted}
+
+
+def _is_done(flow_error: Future | None) -> bool:
+    return flow_error is None or flow_error.done()
