@@ -5,7 +5,7 @@ CORES ?= 2
 STUDY ?= demo
 SNAKEMAKE := .venv/bin/snakemake --cores $(CORES) --rerun-incomplete --quiet rules
 
-.PHONY: help install demo study test test-slow lint bench plan compare clean
+.PHONY: help install demo study test test-slow lint bench compare clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | column -t -s '|'
@@ -32,6 +32,9 @@ lint: install  ## style of Python and workflow files
 
 bench: install  ## speed as ratios against plain formulations
 	@.venv/bin/vsrbench bench
+
+compare: install  ## what differs between two studies: A=results/x B=results/y
+	@.venv/bin/vsrbench compare $(A) $(B)
 
 clean:  ## remove the demo's results (the installation stays)
 	@rm -rf results/demo

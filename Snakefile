@@ -33,14 +33,20 @@ wildcard_constraints:
 localrules:
     all,
     resolve_variant,
+    gate,
 
 
 rule all:
-    "The study's tables and figures."
+    "The study's tables, figures and report."
     default_target: True
     input:
-        tables(),
+        results(),
+
+
+onstart:
+    if workflow.executor_plugin.name == "slurm":
+        ask_cluster()
 
 
 onsuccess:
-    print(terminal_table(), flush=True)
+    print(summary(), flush=True)

@@ -5,12 +5,17 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from vsrbench.cluster import check_cluster, wait_for_earlier_jobs
+from vsrbench.demands import flow_minutes, training_minutes
 from vsrbench.errors import InputError
 from vsrbench.provenance import STEPS, code_digest
 from vsrbench.study import load_study, needs_flow
 
 # The commands of the environment that Snakemake runs in are found even where it is not activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+# The longest that a training may ask a cluster for at once, in minutes; a profile gives the hours.
+LONGEST = 60 * config.pop("hours", 24)
 
 try:
     STUDY = load_study(config)
@@ -74,14 +79,27 @@ def of_each_run(pattern):
     return expand(pattern, study=STUDY.name, variant=STUDY.variants, seed=STUDY.settings["seeds"])
 
 
-def tables():
+def results():
     """The files that a study ends with."""
-    return expand(
-        "results/{study}/tables/ablations.{format}", study=STUDY.name, format=["csv", "md", "tex", "txt"]
+    ends = ["tables/ablations.csv", "figures/comparison.png", "report.html", "wandb/mirrored"]
+    return [f"results/{STUDY.name}/{end}" for end in ends]
+
+
+def summary():
+    """The ablation table as text, and where the rest lies; nothing where only a part of the study was asked for."""
+    table, page = (
+        Path(f"results/{STUDY.name}", name).absolute() for name in ("tables/ablations.txt", "report.html")
     )
+    if not page.is_file():
+        return ""
+    return f"{table.read_text()}\nThe report: {page.as_uri()}\nTables and figures: {page.parent}"
 
 
-def terminal_table():
-    """The ablation table as text; nothing where only a part of the study was asked for."""
-    table = Path(f"results/{STUDY.name}/tables/ablations.txt")
-    return table.read_text() if table.is_file() else ""
+def ask_cluster():
+    """Before the first job is submitted: would Slurm take them all, and has an earlier start come to its end?"""
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+    try:
+        check_cluster((job.rule.name, job.threads, job.resources) for job in jobs)
+        wait_for_earlier_jobs(STUDY.name)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None

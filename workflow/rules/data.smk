@@ -67,7 +67,7 @@ rule store_frames:
         "results/{study}/logs/store_frames/{dataset}_{split}.log",
     resources:
         mem_mb=4000,
-        runtime=600,
+        runtime=lambda wildcards: 60 if wildcards.dataset == "photo_motion" else 600,
     params:
         code=CODE["store"],
     shell:

@@ -15,8 +15,8 @@ rule evaluate:
         "results/{study}/logs/evaluate/{dataset}_{variant}_seed_{seed}.log",
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=480,
+        mem_mb=8000,
+        runtime=lambda wildcards: 60 if wildcards.dataset == "photo_motion" else 480,
     params:
         code=CODE["evaluate"],
         network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),

@@ -14,14 +14,15 @@ rule measure_runtime:
     threads: lambda wildcards: workflow.cores or 1
     resources:
         gpu=1,
-        mem_mb=16000,
+        mem_mb=8000,
         runtime=60,
     params:
-        **STUDY.settings["evaluation"],
         code=CODE["measure_runtime"],
         model=lambda wildcards: recipe(wildcards.variant)["model"],
-        sizes=["{}x{}".format(*size) for size in STUDY.settings["runtime"]["sizes"]],
-        budget=STUDY.settings["runtime"]["budget_seconds"],
+        settings=flags(
+            sizes=["{}x{}".format(*size) for size in STUDY.settings["runtime"]["sizes"]],
+            budget_seconds=STUDY.settings["runtime"]["budget_seconds"],
+            **{key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_overlap", "precision")},
+        ),
     shell:
-        "vsrbench measure-runtime --config {input.config:q} --sizes {params.sizes:q} --mode {params.mode:q}"
-        " --precision {params.precision:q} --budget-seconds {params.budget} --out {output:q} --log {log:q}"
+        "vsrbench measure-runtime --config {input.config:q} {params.settings:q} --out {output:q} --log {log:q}"

@@ -1,10 +1,13 @@
 # Needs: rows (evaluate.smk), timings (runtime.smk), what was run and on what (data.smk, train.smk).
-# Gives: results/{study}/tables/ablations.{csv,md,tex,txt}  and more detailed tables beside them
-#        results/{study}/figures/
+# Gives: results/{study}/tables/      the ablation table and what it rests on
+#        results/{study}/figures/     each figure as SVG and PNG
+#        results/{study}/report.html  the study's questions and answers on one page
+#        results/{study}/wandb/       the study as W&B runs
+FIGURES = ["differences", "costs", "comparison", "errors", "clips", "training"]
 
 
 rule make_tables:
-    "Compare every variant with the full model."
+    "Compare every variant with the full model, and the full model with what was published."
     input:
         evaluations=evaluations(),
         configs=of_each_variant("results/{study}/configs/{variant}.yaml"),
@@ -18,10 +21,10 @@ rule make_tables:
             "results/{study}/tables/ablations.md",
             caption="../report/ablations.rst",
             category="Tables",
-            labels={"table": "Ablations", "format": "Markdown"},
+            labels={"table": "Ablations"},
         ),
-        multiext("results/{study}/tables/ablations", ".csv", ".tex", ".txt"),
-        "results/{study}/tables/ablations_tidy.csv",
+        multiext("results/{study}/tables/ablations", ".csv", ".tex", ".txt", "_tidy.csv"),
+        multiext("results/{study}/tables/published", ".csv", ".md"),
         "results/{study}/tables/factorial.csv",
     log:
         "results/{study}/logs/make_tables.log",
@@ -30,3 +33,62 @@ rule make_tables:
         note=STUDY.settings.get("note", ""),
     script:
         "../scripts/make_tables.py"
+
+
+rule make_figures:
+    "Draw what the tables say, with its uncertainty, and restored frames side by side."
+    input:
+        **rules.make_tables.input,
+    output:
+        *[
+            report(
+                f"results/{{study}}/figures/{figure}.svg",
+                caption=f"../report/{figure}.rst",
+                category="Figures",
+                labels={"figure": figure},
+            )
+            for figure in FIGURES
+        ],
+        [f"results/{{study}}/figures/{figure}.png" for figure in FIGURES],
+    log:
+        "results/{study}/logs/make_figures.log",
+    script:
+        "../scripts/make_figures.py"
+
+
+rule make_report:
+    "Answer the study's questions on one page that needs no network."
+    input:
+        **rules.make_tables.input,
+        figures=expand("results/{study}/figures/{figure}.svg", study=STUDY.name, figure=FIGURES),
+    output:
+        page=report(
+            "results/{study}/report.html",
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": "The whole study"},
+        ),
+        findings="results/{study}/findings.rst",
+    log:
+        "results/{study}/logs/make_report.log",
+    params:
+        title=STUDY.settings["title"],
+        note=STUDY.settings.get("note", ""),
+    script:
+        "../scripts/make_report.py"
+
+
+rule sync:
+    "Mirror the study into W&B: offline, unless the environment says otherwise."
+    input:
+        evaluations=rules.make_tables.input.evaluations,
+        runtimes=rules.make_tables.input.runtimes,
+        provenance=rules.make_tables.input.provenance,
+        tables="results/{study}/tables/ablations.csv",
+        figures=rules.make_report.input.figures,
+    output:
+        touch("results/{study}/wandb/mirrored"),
+    log:
+        "results/{study}/logs/sync.log",
+    shell:
+        "vsrbench sync results/{wildcards.study:q} --log {log:q}"

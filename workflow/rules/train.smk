@@ -33,7 +33,7 @@ else:
         resources:
             gpu=1,
             mem_mb=8000,
-            runtime=1440,
+            runtime=flow_minutes(STUDY, longest=LONGEST),
         params:
             **STUDY.settings["flow_training"],
             code=CODE["train_flow"],
@@ -60,8 +60,8 @@ rule train:
         "results/{study}/logs/train/{variant}_seed_{seed}.log",
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=1440,
+        mem_mb=8000,
+        runtime=lambda wildcards: training_minutes(STUDY.variants[wildcards.variant], longest=LONGEST),
     params:
         code=CODE["train"],
         recipe=lambda wildcards: recipe(wildcards.variant),

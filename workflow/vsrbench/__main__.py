@@ -128,8 +128,23 @@ def _parser() -> argparse.ArgumentParser:
     option("--sizes", type=_size, nargs="+", required=True, metavar="HEIGHTxWIDTH")
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
     option("--precision", choices=["float32", "bfloat16"], default="float32")
+    option("--tile-overlap", type=int)
     option("--budget-seconds", type=float, default=10.0)
     option("--out", type=Path, required=True)
+
+    option = add("explain", "explain", "explain", "Say where a number in a table came from.")
+    option("table", type=Path, help="results/<study>/tables/ablations.csv")
+    option("cell", help="<variant>:<column of ablations.csv>")
+
+    option = add("compare", "comparison", "compare", "Say what differs between two studies.")
+    option("a", type=Path, help="results/<study>")
+    option("b", type=Path, help="results/<other study>")
+
+    option = add("sync", "tracking", "sync", "Mirror a study into W&B.")
+    option("study", type=Path, help="results/<study>")
+
+    option = add("dashboard", "dashboard", "publish_dashboard", "Lay out the comparison of variants in W&B.")
+    option("study", type=Path, help="results/<study>")
     return parser
 
 
