@@ -2,9 +2,9 @@
 
     python tests/kill_training.py --kills 200
 
-Each attempt is a process of its own that is killed after a random time: in a step, in the middle of writing a
-checkpoint or the weights, or while it takes the lock. A training that comes to its end is compared, bit by bit,
-with one that nobody disturbed; then the next one begins, until there have been as many kills as asked for.
+Each attempt is a process of its own, killed after a random time; every other one as soon after that as it is
+seen writing a file (a checkpoint, the log, the weights). A training that comes to its end is compared, bit by
+bit, with one that nobody disturbed; then the next one begins, until there were as many kills as asked for.
 """
 
 import argparse
@@ -38,10 +38,10 @@ def survive(folder: Path, kills: int, seed: int) -> dict[str, int]:
     duration = time.monotonic() - began
 
     chance = random.Random(seed)
-    counts = {"kills": 0, "trainings": 0, "while_writing": 0}
+    counts = {"kills": 0, "while_writing": 0, "trainings": 0}
     while counts["kills"] < kills:
         out = folder / f"killed_{counts['trainings']}" / "weights.safetensors"
-        while not _attempt(options | {"out": out}, limit=chance.uniform(0, duration / 2)):
+        while not _attempt(options | {"out": out}, limit=chance.uniform(0, duration)):
             counts["kills"] += 1
             counts["while_writing"] += any(out.parent.rglob(".*.partial*"))
         assert out.read_bytes() == undisturbed.read_bytes(), f"{out}: other weights than {undisturbed}"
@@ -62,6 +62,8 @@ def _attempt(options: dict, limit: float | None) -> bool:
         _train_and_leave(options)
     if limit is not None:
         time.sleep(limit)
+        if round(1000 * limit) % 2:
+            _wait_until_writing(options["out"].parent, child)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
@@ -69,6 +71,14 @@ def _attempt(options: dict, limit: float | None) -> bool:
     messages = options["out"].with_name("messages").read_text()
     assert os.WEXITSTATUS(status) == 0, f"the training failed by itself:\n{messages}"
     return True
+
+
+def _wait_until_writing(folder: Path, child: int) -> None:
+    while (
+        not any(folder.rglob(".*.partial*"))
+        and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    ):
+        time.sleep(0.0005)
 
 
 def _train_and_leave(options: dict) -> None:

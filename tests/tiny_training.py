@@ -42,7 +42,7 @@ def write_clips(folder: Path, num_clips: int = 2, num_frames: int = 5, size: int
 
 
 def _write_clip(folder: Path, random: np.random.Generator, num_frames: int, size: int) -> Clip:
-    wide = cv2.GaussianBlur(random.random((4 * size, 4 * (size + num_frames), 3)), (0, 0), 3)
+    wide = cv2.GaussianBlur(random.random((4 * size, 4 * (size + num_frames), 3)), (0, 0), 6)
     wide = (255 * (wide - wide.min()) / np.ptp(wide)).astype(np.uint8)
     paths = {"gt": [], "lq": []}
     for t in range(num_frames):
@@ -66,9 +66,9 @@ def _write_clip(folder: Path, random: np.random.Generator, num_frames: int, size
     )
 
 
-def write_stores(folder: Path) -> dict[str, Path]:
+def write_stores(folder: Path, size: int = 24) -> dict[str, Path]:
     """The index files of a training and a validation store, as `train` and `train_flow` want them."""
-    clips = write_clips(folder / "clips", num_clips=3)
+    clips = write_clips(folder / "clips", num_clips=3, size=size)
     build_store(clips[:2], folder / "store" / "train")
     build_store(clips[2:], folder / "store" / "validation")
     return {

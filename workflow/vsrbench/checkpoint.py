@@ -44,8 +44,6 @@ def load_latest(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None
     The state's "identity" must be `identity`. One of another training is passed over if that is "finished",
     as after a change of code, and else an InputError: days of work are not thrown away unasked.
     """
-    for partial in folder.glob(".*.partial*"):  # of a writer that was killed
-        partial.unlink(missing_ok=True)
     state = next(filter(None, map(_load, list_checkpoints(folder))), None)
     if state is None or state["identity"] == identity:
         return state

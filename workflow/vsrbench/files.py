@@ -31,6 +31,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def remove_partials(folder: Path) -> None:
+    """Delete what writers that were killed have left in `folder`; nobody else may be writing there."""
+    for partial in Path(folder).rglob(".*.partial*"):
+        partial.unlink(missing_ok=True)
+
+
 def sha256(path: Path) -> str:
     """The digest of a file's bytes, as `sha256sum` prints it."""
     with open(path, "rb") as file:

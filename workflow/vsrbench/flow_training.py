@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from vsrbench.losses import end_point_error
 from vsrbench.provenance import code_digest, config_digest, write_provenance
 
 VALIDATION_PAIRS = 32
+SMALLEST_LEVEL = 4  # pixels; a smaller level shows no motion that could be learned
 
 
 def train_flow(
@@ -44,6 +46,10 @@ def train_flow(
     `store` and `validation_store` are the index files of frame stores with exact flow; `crop_size` is in LQ
     pixels. Goes on where an earlier start ended; see `loop.fit` for that, for signals and for errors.
     """
+    if crop_size % 32:
+        raise InputError(
+            f"flow_training.crop_size: must be a multiple of 32 for SPyNet's pyramid, is {crop_size}"
+        )
     interval = max(1, iterations // 10)
     config = TrainingConfig(
         iterations=iterations,
@@ -71,6 +77,25 @@ def train_flow(
     )
 
 
+class PyramidFlow(SPyNet):
+    """SPyNet that gives the flow of every level, and whose levels hardly correct anything to begin with.
+
+    From its usual start, with corrections of many pixels, much of it dies within a short training.
+    """
+
+    def __init__(self, num_feat: int):
+        super().__init__(num_feat)
+        for level in self.levels:
+            for conv in level:
+                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            with torch.no_grad():
+                level[-1].weight.mul_(0.03)
+
+    def forward(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
+        """The flow of each level in its own pixels, the coarsest first; sizes are multiples of 32."""
+        return self.coarse_to_fine(ref, supp)
+
+
 class SupervisedFlow:
     """The task of `loop.fit`: the flow of both directions of each pair of neighbouring frames."""
 
@@ -83,7 +108,7 @@ class SupervisedFlow:
         store: FrameStore,
         validation_store: FrameStore,
     ):
-        self.network = SPyNet(num_feat)
+        self.network = PyramidFlow(num_feat)
         self.values_per_iteration = 2 * batch_size * crop_size**2
         pairs = {"num_frames": 2, "size": crop_size, "seed": seed, "with_flows": True}
         self.training_set = TrainingSet(store, batch_size=batch_size, **pairs)
@@ -94,8 +119,15 @@ class SupervisedFlow:
         return False
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """End-point error, summed over pairs, directions and pixels."""
-        return end_point_error(network(*_pairs(batch)), _exact(batch))
+        """End-point error, summed over pairs, directions and pixels; levels count alike, tiny ones not."""
+        exact, total = _exact(batch), 0.0
+        for halvings, flow in enumerate(reversed(network(*_pairs(batch)))):
+            if min(flow.shape[-2:]) >= SMALLEST_LEVEL:
+                coarser = (
+                    2**halvings
+                )  # its flow is shorter by so much, and its pixels are fewer by the square
+                total = total + coarser**3 * end_point_error(flow, F.avg_pool2d(exact, coarser) / coarser)
+        return total
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         """Mean end-point error in LQ pixels, of the network and of no flow at all."""
@@ -104,7 +136,7 @@ class SupervisedFlow:
         exact = _exact(batch)
         values = exact[:, 0].numel()
         return {
-            "validation_end_point_error": end_point_error(network(*_pairs(batch)), exact).item() / values,
+            "validation_end_point_error": end_point_error(network(*_pairs(batch))[-1], exact).item() / values,
             "validation_mean_motion": end_point_error(torch.zeros_like(exact), exact).item() / values,
         }
 

@@ -26,7 +26,7 @@ from vsrbench.data.prefetch import prefetch
 from vsrbench.device import Usage, deterministic, peak_memory_gib
 from vsrbench.distributed import Group, join
 from vsrbench.errors import InputError
-from vsrbench.files import atomic_write
+from vsrbench.files import atomic_write, remove_partials
 from vsrbench.interruption import StopRequest, go_on_later
 from vsrbench.provenance import write_provenance
 from vsrbench.run_lock import HeldLock, lock_run
@@ -275,4 +275,6 @@ def _lock(run: Path, group: Group, stop: StopRequest) -> Iterator[HeldLock | Non
     with lock_run(run, give_up=lambda: bool(stop)) if group.rank == 0 else nullcontext() as lock:
         if group.sum(group.rank == 0 and lock is None)[0]:
             go_on_later(requeue=group.rank == 0)
+        if lock is not None:
+            remove_partials(run)
         yield lock
