@@ -7,19 +7,28 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
 from vsrbench.errors import InputError
+from vsrbench.gpu_lease import lease_gpu, share_gpus
+
+# The commands that use a GPU, and how many of those that a Slurm job was given.
+GPUS = {"train": "all", "train-flow": "one", "evaluate": "one", "measure-runtime": "one"}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; torch and the like are imported by the command that needs them."""
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., None] = options.pop("command")
+    gpus = GPUS.get(options.pop("step"))
     _log_to(options.pop("log"))
+    if gpus == "all":
+        share_gpus(sys.argv[1:] if arguments is None else arguments)
     try:
-        command(**options)
+        with lease_gpu() if gpus else nullcontext():
+            command(**options)
     except InputError as error:
         logging.getLogger("vsrbench").error("%s", error)
         return 2
@@ -52,7 +61,7 @@ def _lazily(module: str, function: str) -> Callable[..., None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vsrbench", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True, metavar="command", dest="step")
 
     def add(name: str, module: str, function: str, summary: str) -> Callable[..., argparse.Action]:
         command = commands.add_parser(name, help=summary, description=summary)
