@@ -19,16 +19,12 @@ def per_frame(module: nn.Module, clip: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), started near the identity: He-normal weights times 0.1, no bias.
-
-    With `recompute`, the backward pass computes the first convolution again instead of keeping its result.
-    """
+    """x + conv(relu(conv(x))), started near the identity: He-normal weights times 0.1, no bias."""
 
     def __init__(self, num_feat: int):
         super().__init__()
         self.conv1 = conv3x3(num_feat, num_feat)
         self.conv2 = conv3x3(num_feat, num_feat)
-        self.recompute = False
         for conv in (self.conv1, self.conv2):
             nn.init.kaiming_normal_(conv.weight)
             nn.init.zeros_(conv.bias)
@@ -36,17 +32,31 @@ class ResidualBlock(nn.Module):
                 conv.weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.recompute and torch.is_grad_enabled():
-            return checkpoint(self._residual, x, use_reentrant=False)
-        return self._residual(x)
-
-    def _residual(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.relu(self.conv1(x), inplace=True))
 
 
-def residual_blocks(num_feat: int, num_blocks: int) -> nn.Sequential:
-    """`num_blocks` residual blocks in a row."""
-    return nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_blocks)))
+class ResidualBlocks(nn.Sequential):
+    """`num_blocks` residual blocks in a row.
+
+    With `recompute`, the backward pass keeps what goes into every fifth block only and computes the blocks
+    between again.
+    """
+
+    def __init__(self, num_feat: int, num_blocks: int):
+        super().__init__(*(ResidualBlock(num_feat) for _ in range(num_blocks)))
+        self.recompute = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.recompute and torch.is_grad_enabled()):
+            return self._run(x, 0, len(self))
+        for first in range(0, len(self), 5):
+            x = checkpoint(self._run, x, first, min(first + 5, len(self)), use_reentrant=False)
+        return x
+
+    def _run(self, x: Tensor, first: int, last: int) -> Tensor:
+        for index in range(first, last):
+            x = self[index](x)
+        return x
 
 
 class ResidualStack(nn.Module):
@@ -55,7 +65,7 @@ class ResidualStack(nn.Module):
     def __init__(self, in_channels: int, num_feat: int, num_blocks: int):
         super().__init__()
         self.head = conv3x3(in_channels, num_feat)
-        self.blocks = residual_blocks(num_feat, num_blocks)
+        self.blocks = ResidualBlocks(num_feat, num_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         # Convolutions pass the layout of their input on, and run fastest with the channels last.
@@ -84,7 +94,7 @@ class Reconstruction(nn.Module):
 
     def __init__(self, num_feat: int, num_blocks: int):
         super().__init__()
-        self.blocks = residual_blocks(num_feat, num_blocks)
+        self.blocks = ResidualBlocks(num_feat, num_blocks)
         self.upsample1 = conv3x3(num_feat, 4 * num_feat)
         self.upsample2 = conv3x3(num_feat, 4 * num_feat)
         self.refine = conv3x3(num_feat, num_feat)

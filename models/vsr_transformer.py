@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import ATTENTIONS
-from models.blocks import FrameNorm, Reconstruction, ResidualBlock, ResidualStack, per_frame
+from models.blocks import FrameNorm, Reconstruction, ResidualBlocks, ResidualStack, per_frame
 from models.config import ModelConfig
 from models.feed_forward import FEED_FORWARDS, Flows
 from models.optical_flow import SPyNet
@@ -118,14 +118,14 @@ class VSRTransformer(nn.Module):
 
     @property
     def recompute(self) -> bool:
-        """Whether the backward pass computes the residual blocks' inside again, to hold less in memory."""
+        """Whether the backward pass computes the residual blocks again, to hold less in memory."""
         return self._recompute
 
     @recompute.setter
     def recompute(self, value: bool) -> None:
         self._recompute = value
         for module in self.modules():
-            if isinstance(module, ResidualBlock):
+            if isinstance(module, ResidualBlocks):
                 module.recompute = value
 
     def _check(self, clip: Tensor) -> None:
