@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
                 conv.weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
+        return self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)
 
 
 class ResidualBlocks(nn.Sequential):
