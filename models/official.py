@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from models.config import ModelConfig
@@ -131,13 +131,14 @@ def _read(source: str | Path | Mapping) -> tuple[str, StateDict]:
 
 def _read_file(path: Path) -> object:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or 'cannot be read'}") from None
+        with open(path, "rb") as file:
+            if path.suffix == ".safetensors":
+                return load(file.read())
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
     except pickle.UnpicklingError:
-        raise ValueError(f"{path}: refused, holds other things than tensors or is no checkpoint") from None
+        raise ValueError(f"{path}: refused, is no checkpoint or carries more than tensors") from None
     except Exception:  # a damaged file can make the readers fail in any way
         raise ValueError(f"{path}: damaged or no checkpoint; copy or download it again") from None
 
