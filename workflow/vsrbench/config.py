@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
 
 from models.config import ModelConfig
@@ -128,6 +127,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def check_schema(data: dict[str, Any], schema: str, source: str | Path) -> None:
     """Hold `data` against `workflow/schemas/<schema>.schema.yaml`; one line names the file and the key."""
+    import jsonschema  # here, since a machine that only trains reads what was checked before
+
     validator = jsonschema.Draft202012Validator(read_yaml(SCHEMAS / f"{schema}.schema.yaml"))
     error = jsonschema.exceptions.best_match(validator.iter_errors(data))
     if error is not None:

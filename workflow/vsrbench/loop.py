@@ -102,7 +102,9 @@ class Trainer:
         self.task, self.config, self.seed, self.identity, self.group = task, config, seed, identity, group
         self.out, self.checkpoints = out, out.parent / "checkpoints"
         self.network = task.network.to(group.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate, config.betas)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), config.learning_rate, config.betas, fused=True
+        )
         self.average = None
         if config.ema_decay is not None:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
