@@ -1,0 +1,105 @@
+"""What an edit repeats: mathematics what depends on it, words nothing. And a killed study goes on."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from workflow_copy import copy_of_the_workflow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The tiny study, run through the whole DAG."""
+    workflow = copy_of_the_workflow(tmp_path_factory.mktemp("finished"))
+    result = workflow.snakemake()
+    assert result.returncode == 0, result.stdout
+    return workflow
+
+
+def planned(workflow) -> set[str]:
+    """Rules that a dry run would start."""
+    result = workflow.snakemake("-n", "--quiet", "rules")
+    assert result.returncode == 0, result.stdout
+    lines = [line.split() for line in result.stdout.splitlines()]
+    return {words[0] for words in lines if len(words) == 2 and words[1].isdigit()} - {"total", "all"}
+
+
+RESULTS = {"make_tables", "make_figures", "make_report", "sync"}
+
+
+def test_study_ends_with_every_variant_in_the_table(finished):
+    table = (finished.folder / "results" / "tiny" / "tables" / "ablations.csv").read_text()
+    for variant in (*finished.study["variants"], "bicubic"):
+        assert f",{variant}," in table
+    assert (finished.folder / "results" / "tiny" / "report.html").stat().st_size > 10_000
+
+
+def test_second_start_has_nothing_to_do(finished):
+    assert planned(finished) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "repeated"),
+    [
+        ("models/attention.py", "class ", "# a remark\nclass ", set()),
+        ("ablations/fcsa.yaml", "title: ", "# a remark\ntitle: ", set()),
+        ("ablations/fcsa.yaml", "title: Fully", "title: Wholly", {"resolve_variant"} | RESULTS),
+        (
+            "workflow/vsrbench/metrics.py",
+            "_WINDOW, _SIGMA = 11, 1.5",
+            "_WINDOW, _SIGMA = 11, 1.4",
+            {"evaluate", "gate"} | RESULTS,
+        ),
+        (
+            "workflow/vsrbench/losses.py",
+            ".add(1e-12)",
+            ".add(1e-6)",
+            {"train_flow", "train", "evaluate"} | RESULTS,
+        ),
+    ],
+    ids=["comment", "comment in an ablation", "title", "metric", "loss"],
+)
+def test_edit_repeats_what_it_touches(finished, file, old, new, repeated):
+    finished.edit(file, old, new)
+    try:
+        assert planned(finished) == repeated
+    finally:
+        finished.edit(file, new, old)
+
+
+def test_ablation_repeats_its_own_training_only(finished):
+    finished.edit("ablations/fcsa.yaml", "attention: fcsa", "attention: none")
+    try:
+        result = finished.snakemake("-n", "--quiet", "rules")
+        counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
+        assert counts["train"] == str(len(finished.study["seeds"]))
+    finally:
+        finished.edit("ablations/fcsa.yaml", "attention: none", "attention: fcsa")
+
+
+def test_killed_study_goes_on(tmp_path):
+    """SIGKILL for Snakemake and its jobs in the middle of training; the next start ends the study."""
+    workflow = copy_of_the_workflow(tmp_path)
+    workflow.study["variants"] = ["full"]
+    target = "results/tiny/runs/full/seed_1/weights.safetensors"
+    with open(tmp_path / "first.log", "w") as log:
+        process = subprocess.Popen(
+            workflow.command("--cores", "2", "--", target),
+            cwd=workflow.folder,
+            env=workflow.environment(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        started = workflow.folder / "results" / "tiny" / "runs" / "full" / "seed_1"
+        deadline = time.monotonic() + 300
+        while not started.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert started.exists(), (tmp_path / "first.log").read_text()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    result = workflow.snakemake("--nolock", "--rerun-incomplete", "--", target)
+    assert result.returncode == 0, result.stdout
+    assert (workflow.folder / target).is_file()
