@@ -8,7 +8,8 @@ from models import build_model
 from models.config import ModelConfig
 from vsrbench.errors import InputError
 from vsrbench.inference import can_restore_whole_frame, restore_clip, restore_values, to_uint8
-from vsrbench.tiling import centred_window, consecutive_windows, tile_spans
+from vsrbench.plain import plain_tiled
+from vsrbench.tiling import consecutive_windows, tile_spans
 
 SMALL = dict(
     num_feat=8,
@@ -45,29 +46,6 @@ def to_tensor(lq):
     return torch.from_numpy(lq).permute(0, 3, 1, 2)[None].float() / 255
 
 
-def plain_tiled(model, lq, centre):
-    """The released procedure word for word: every tile on its own, every frame restored, later tiles on top."""
-    config, size = model.config, model.config.feat_size
-    stride, (height, width) = size // 2, lq.shape[1:3]
-    clip = to_tensor(lq[list(centred_window(centre, config.num_frames, len(lq)).frames)])
-    restored = torch.full((3, 4 * height, 4 * width), torch.nan)
-
-    def starts(length):
-        count = length // stride
-        return [stride * index if index < count - 1 else length - size for index in range(count)]
-
-    for i, top in enumerate(starts(height)):
-        for j, left in enumerate(starts(width)):
-            tile = model(clip[..., top : top + size, left : left + size])[0, config.num_frames // 2]
-            upper, lower = (0 if index == 0 else 2 * stride for index in (i, j))
-            rows, columns = (
-                slice(4 * top + upper, 4 * (top + size)),
-                slice(4 * left + lower, 4 * (left + size)),
-            )
-            restored[:, rows, columns] = tile[:, upper:, lower:]
-    return restored
-
-
 @pytest.mark.parametrize(
     "length, height, width, options",
     [
@@ -85,7 +63,7 @@ def test_tiled_is_the_plain_procedure(length, height, width, options):
     assert len(restored) == length
     with torch.no_grad():
         for frame, image in enumerate(restored):
-            assert (image - plain_tiled(model, lq, frame)).abs().max() < 2e-5
+            assert (image - plain_tiled(model, model.config, lq, frame)).abs().max() < 2e-5
 
 
 def test_picking_frames_changes_nothing():
@@ -94,7 +72,8 @@ def test_picking_frames_changes_nothing():
         every = list(restore_clip(model, lq, mode=mode))
         some = list(restore_clip(model, lq, mode=mode, frames=[7, 0, 4]))
         assert all(
-            np.abs(every[frame].astype(int) - image).max() <= 1 for frame, image in zip((0, 4, 7), some)
+            np.abs(every[frame].astype(int) - image).max() <= 1
+            for frame, image in zip((0, 4, 7), some, strict=True)
         )
 
 

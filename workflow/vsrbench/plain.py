@@ -4,11 +4,14 @@ It runs on the weights of a `VSRTransformer` of the released kind and works as t
 8770126) does: contiguous layout, twelve flow pairs for five frames, all frames reconstructed, every tile.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.config import ModelConfig
 from models.optical_flow import SPyNet, warp
 from models.vsr_transformer import VSRTransformer
 from vsrbench.tiling import centred_window
@@ -33,19 +36,21 @@ def plain_network(model: VSRTransformer, clip: Tensor) -> Tensor:
     return (x + base).unflatten(0, (n, t))
 
 
-def plain_tiled(model: VSRTransformer, lq: np.ndarray, centre: int) -> Tensor:
-    """One restored frame (3, 4h, 4w), not clamped, of a clip (t, h, w, 3) uint8; later tiles lie on top."""
-    size, middle = model.config.feat_size, model.config.num_frames // 2
+def plain_tiled(
+    network: Callable[[Tensor], Tensor], config: ModelConfig, lq: np.ndarray, centre: int, device: str = "cpu"
+) -> Tensor:
+    """One frame (3, 4h, 4w), not clamped, of a clip (t, h, w, 3) uint8; later tiles lie on top.
+
+    `network` restores all frames (n, t, 3, 4h, 4w) of a clip (n, t, 3, h, w).
+    """
+    size, middle = config.feat_size, config.num_frames // 2
     stride, (height, width) = size // 2, lq.shape[1:3]
-    window = centred_window(centre, model.config.num_frames, len(lq)).frames
-    clip = torch.from_numpy(lq[list(window)]).permute(0, 3, 1, 2)[None].float() / 255
-    clip = clip.to(next(model.parameters()).device)
+    window = centred_window(centre, config.num_frames, len(lq)).frames
+    clip = torch.from_numpy(lq[list(window)]).to(device).permute(0, 3, 1, 2)[None].float() / 255
     restored = clip.new_empty(3, 4 * height, 4 * width)
     for top in _starts(height, stride):
         for left in _starts(width, stride):
-            tile = plain_network(model, clip[..., top : top + size, left : left + size].contiguous())[
-                0, middle
-            ]
+            tile = network(clip[..., top : top + size, left : left + size].contiguous())[0, middle]
             upper, lower = (0 if start == 0 else 2 * stride for start in (top, left))
             rows, columns = (
                 slice(4 * top + upper, 4 * (top + size)),
