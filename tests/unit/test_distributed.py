@@ -1,8 +1,12 @@
 """Two processes that share a batch follow the gradient of one that has it whole."""
 
+import json
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ from tiny_training import write_stores, write_variant
 from models import build_model
 from models.optical_flow import SPyNet
 from vsrbench import loop, training
+from vsrbench.checkpoint import list_checkpoints
 
 fork = multiprocessing.get_context("fork")
 
@@ -77,3 +82,35 @@ def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, feed_forwa
     largest = max(gradient.abs().max() for gradient in one.values())
     for name in one:
         assert (one[name] - two[name]).abs().max() <= 1e-6 * largest, name
+
+
+@pytest.mark.slow
+def test_torchrun_passes_a_stop_on_and_goes_on_later(tmp_path):
+    config = write_variant(
+        tmp_path / "full.yaml", training={"iterations": 300, "batch_size": 4, "checkpoint_interval": 1000}
+    )
+    stores = write_stores(tmp_path)
+    out = tmp_path / "run" / "weights.safetensors"
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "vsrbench",
+    ]
+    command += ["train", "--config", config, "--seed", "1", "--out", out, "--store", stores["store"]]
+    command += ["--validation-store", stores["validation_store"]]
+    first = subprocess.Popen(command)
+    log = out.with_name("train.jsonl")
+    while not (log.is_file() and log.read_text()):
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.terminate()
+    assert first.wait(60) != 0
+    assert len(list_checkpoints(out.with_name("checkpoints"))) == 1
+    subprocess.run(command, check=True)
+    facts = json.loads(out.with_name("provenance.json").read_text())
+    assert (facts["attempts"], facts["machines"][0]["processes"]) == (2, 2)
+    assert [json.loads(line)["iteration"] for line in log.read_text().splitlines()][-1] == 300
