@@ -10,4 +10,4 @@ mkdir -p "results/$STUDY" 2>/dev/null && [ -w "results/$STUDY" ] ||
     { echo "study: results/$STUDY cannot be written; make it writable or clone elsewhere" >&2; exit 2; }
 lock="results/$STUDY/.lock"
 if ! flock --nonblock "$lock" true; then echo "study: waiting for another run of $STUDY to end ..."; fi
-flock "$lock" .venv/bin/snakemake --cores "${CORES:-2}" --configfile "$config" --nolock --rerun-incomplete "$@"
+flock "$lock" .venv/bin/snakemake --cores "${CORES:-2}" --configfile "$config" --nolock --rerun-incomplete --quiet rules host "$@"

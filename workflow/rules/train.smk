@@ -53,6 +53,12 @@ rule train:
         store=f"results/{{study}}/data/{TRAIN_ON}/store/train/index.json",
         validation_store=f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
         flow_weights=flow_weights,
+        # Damaged data or a failed gate must cost no training; what they say does not change the weights.
+        gates=ancient(
+            expand(
+                "results/{study}/evaluations/{dataset}/gate.json", study=STUDY.name, dataset=STUDY.datasets
+            )
+        ),
     output:
         weights="results/{study}/runs/{variant}/seed_{seed}/weights.safetensors",
         provenance="results/{study}/runs/{variant}/seed_{seed}/provenance.json",
