@@ -7,7 +7,14 @@ import torch
 from models import build_model
 from models.config import ModelConfig
 from vsrbench.errors import InputError
-from vsrbench.inference import can_restore_whole_frame, restore_clip, restore_values, to_uint8
+from vsrbench.inference import (
+    _chain,
+    _SharedWork,
+    can_restore_whole_frame,
+    restore_clip,
+    restore_values,
+    to_uint8,
+)
 from vsrbench.plain import plain_tiled
 from vsrbench.tiling import consecutive_windows, tile_spans
 
@@ -149,8 +156,6 @@ def test_oracle_flows_reach_the_network():
 
 def test_oracle_flow_between_distant_frames_follows_the_path():
     """A steady shift of one pixel a frame is a shift of three pixels over three frames."""
-    from vsrbench.inference import _chain
-
     shift = np.zeros((5, 2, 8, 8), np.float32)
     shift[:, 0] = 1
     assert torch.allclose(
@@ -162,7 +167,15 @@ def test_oracle_flow_between_distant_frames_follows_the_path():
 
 def test_work_shared_between_windows_is_bounded_and_done_once(monkeypatch):
     model, lq = small_model(), random_clip(12, 16, 16)
-    frames, pairs = [], []
+    frames, pairs, held = [], [], []
+    restore = _SharedWork.restore
+
+    def restore_and_count(work, *arguments):
+        restored = restore(work, *arguments)
+        held.append((len(work._features), len(work._flows)))
+        return restored
+
+    monkeypatch.setattr(_SharedWork, "restore", restore_and_count)
     extract, spynet = model.extract, model.spynet.forward
     monkeypatch.setattr(model, "extract", lambda clip: frames.append(clip.shape[1]) or extract(clip))
     monkeypatch.setattr(
@@ -171,6 +184,7 @@ def test_work_shared_between_windows_is_bounded_and_done_once(monkeypatch):
     list(restore_values(model, lq, mode="tiled"))
     assert sum(frames) == 12
     assert sum(pairs) <= 2 * 11 + 12 + 8  # neighbours, frames with themselves, the jumps at both ends
+    assert max(held) <= (5, 5 * 5)
 
 
 def test_bfloat16_is_close_and_leaves_its_caller_alone():
