@@ -23,9 +23,7 @@ def locked() -> dict[str, set[str]]:
 
 def declared() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [
-        Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]
-    ]
+    return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
 
 
 @pytest.mark.parametrize("requirement", declared(), ids=lambda requirement: requirement.name)
