@@ -3,9 +3,8 @@
 SHELL := /bin/sh
 CORES ?= 2
 STUDY ?= demo
-SNAKEMAKE := .venv/bin/snakemake --cores $(CORES) --rerun-incomplete --quiet rules
 
-.PHONY: help install demo study test test-slow lint bench compare clean
+.PHONY: help install demo study recover test test-slow test-slurm lint bench compare clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | column -t -s '|'
@@ -21,17 +20,26 @@ demo: install  ## the whole study in minutes on two CPU cores
 study: install  ## run workflow/config/$(STUDY).yaml on this machine
 	@STUDY=$(STUDY) CORES=$(CORES) sh workflow/run_study.sh
 
+recover: install  ## end what a killed `snakemake --profile slurm` left running, and unlock
+	@.venv/bin/vsrbench recover --study $(STUDY)
+	@.venv/bin/snakemake --profile slurm --configfile workflow/config/$(STUDY).yaml --unlock
+
 test: install  ## the tests
 	@.venv/bin/pytest -q -m "not slow and not slurm"
 
 test-slow: install  ## the long tests
 	@.venv/bin/pytest -q -m slow
 
+test-slurm: install  ## the cluster, on one that the tests start
+	@.venv/bin/pytest -q -m slurm
+
 lint: install  ## style of Python and workflow files
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/snakefmt --check Snakefile workflow/rules
 
 bench: install  ## speed as ratios against plain formulations
-	@.venv/bin/vsrbench bench
+	@.venv/bin/python -m vsrbench.bench_network --out results/bench.csv
+	@.venv/bin/python -m vsrbench.bench_data
+	@.venv/bin/python -m vsrbench.bench_metrics
 
 compare: install  ## what differs between two studies: A=results/x B=results/y
 	@.venv/bin/vsrbench compare $(A) $(B)

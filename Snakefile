@@ -50,3 +50,7 @@ onstart:
 
 onsuccess:
     print(summary(), flush=True)
+
+
+onerror:
+    print(*map(last_words, log), flush=True)

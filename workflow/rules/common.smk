@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from vsrbench.cluster import check_cluster, wait_for_earlier_jobs
 from vsrbench.demands import flow_minutes, training_minutes
 from vsrbench.errors import InputError
+from vsrbench.failures import last_words
 from vsrbench.provenance import STEPS, code_digest
 from vsrbench.study import load_study, needs_flow
 

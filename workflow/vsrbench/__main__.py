@@ -141,6 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     option("--budget-seconds", type=float, default=10.0)
     option("--out", type=Path, required=True)
 
+    option = add("recover", "cluster", "recover", "Cancel the jobs that a killed Snakemake left behind.")
+    option("--study", required=True)
+
     option = add("explain", "explain", "explain", "Say where a number in a table came from.")
     option("table", type=Path, help="results/<study>/tables/ablations.csv")
     option("cell", help="<variant>:<column of ablations.csv>")

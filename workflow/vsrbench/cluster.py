@@ -66,8 +66,8 @@ def wait_for_earlier_jobs(study: str) -> None:
     while jobs := earlier_jobs(study):
         if jobs != told:
             logger.warning(
-                "%d jobs of an earlier start are still there (%s); waiting for them. "
-                "`make recover STUDY=%s` in another terminal ends them, and no training loses its progress",
+                "%d jobs of an earlier start are still there (%s); waiting for them to end. "
+                "Sooner: Ctrl-C, then `make recover STUDY=%s`; trainings save first and go on from there",
                 len(jobs),
                 ", ".join(jobs),
                 study,

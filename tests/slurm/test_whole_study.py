@@ -1,0 +1,39 @@
+"""The whole tiny study through `snakemake --profile slurm`, on a cluster that hands out GPUs as GRES."""
+
+import json
+
+from cluster_study import PROFILE, ClusterStudy, slurm
+from workflow_copy import copy_of_the_workflow
+
+
+def test_whole_study_runs_and_its_gpus_are_in_the_accounting(cluster, tmp_path):
+    study = ClusterStudy(copy_of_the_workflow(tmp_path))
+    study.workflow.study["seeds"] = [1]
+    study.workflow.edit(PROFILE, "gpus_by: gpu ", "gpus_by: gres ")
+    study.workflow.edit(PROFILE, "gpus_per_training: 1 ", "gpus_per_training: 2 ")
+    study.workflow.edit(PROFILE, "?8000 * gpus", "?2500 * gpus")
+    try:
+        text = study.start().end()
+    finally:
+        study.leave()
+
+    assert "The report: file://" in text
+    table = (tmp_path / "results/tiny/tables/ablations.csv").read_text()
+    assert all(f"\n{variant}," in table for variant in study.workflow.study["variants"])
+    provenance = json.loads((study.folder / study.run / "provenance.json").read_text())
+    assert provenance["world_size"] == 2
+
+    run_id = text.partition("SLURM run ID: ")[2].split()[0]
+    asked = slurm(
+        "sacct", "--noheader", "--parsable2", "--allocations", f"--name={run_id}", "--format=AllocTRES,State"
+    )
+    rows = [row.split("|") for row in asked.splitlines()]
+    assert rows and all(state == "COMPLETED" for _, state in rows)
+    gpus = [
+        next((int(part.split("=")[1]) for part in tres.split(",") if part.startswith("gres/gpu:h200=")), 0)
+        for tres, _ in rows
+    ]
+    trainings = len(study.workflow.study["variants"])
+    assert gpus.count(2) == trainings
+    assert gpus.count(1) > trainings  # flow, scores and timings
+    assert gpus.count(0) >= 2  # the data

@@ -1,0 +1,42 @@
+"""The last words of the jobs that failed: among dozens of jobs a person would not find them."""
+
+import os
+import re
+from pathlib import Path
+
+LINES = 5  # of each log
+_ERROR = re.compile(r"^Error in rule (?P<rule>\w+):\n(?P<facts>(?:    .*\n)+)", re.MULTILINE)
+
+
+def last_words(log: Path | str) -> str:
+    """What failed in the run of Snakemake that wrote `log` and no retry made good; empty if nothing."""
+    text = Path(log).read_text(errors="replace")
+    done = set(re.findall(r"^Finished jobid: (\d+) ", text, re.MULTILINE))
+    failed = {}
+    for error in _ERROR.finditer(text):
+        facts = dict(re.findall(r"^    (\w+): (.*)$", error["facts"], re.MULTILINE))
+        if facts["jobid"] not in done:
+            failed[facts["jobid"]] = _describe(error["rule"], facts)
+    return "\n".join(failed.values())
+
+
+def _describe(rule: str, facts: dict[str, str]) -> str:
+    """The rule, what Slurm says, and the logs with the end of the first that has any text."""
+    status = re.search(r"status is: '(\w+)'", facts.get("message", ""))
+    lines = [f"{rule} failed{f', Slurm says {status[1]}' if status else ''}:"]
+    logs = [Path(name) for name in facts.get("log", "").partition(" (check")[0].split(", ") if name]
+    end: list[str] = []
+    for path in logs:
+        lines.append(f"  {os.path.relpath(path)}")
+        if not end:
+            end = _end(path)
+            lines += [f"    {line}" for line in end]
+    return "\n".join(lines)
+
+
+def _end(path: Path) -> list[str]:
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-LINES:]
