@@ -105,7 +105,7 @@ class VSRTransformer(nn.Module):
     ) -> Tensor:
         """Position code and transformer blocks; the last block gives only the slots `keep` (default all)."""
         every = list(range(features.shape[1]))
-        x = self.position_encoding(features)
+        x = self.position_encoding(features.to(clip.dtype))  # autocast must not narrow the residual path
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, clip, flows, every)

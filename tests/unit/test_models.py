@@ -73,6 +73,17 @@ def test_kept_slots_are_those_of_the_whole_result(options):
             assert torch.allclose(model.transform(features, clip, flows, keep), every[:, keep], atol=1e-5)
 
 
+@pytest.mark.parametrize("position_encoding", CHOICES["position_encoding"])
+def test_autocast_leaves_the_residual_path_in_float32(position_encoding):
+    """Else the flow's coordinates would be rounded to bfloat16 with it, to half a pixel at 128."""
+    model, clip = small_model(position_encoding=position_encoding), random_clip()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        features, flows = model.extract(clip), model.flows(clip)
+        assert features.dtype == torch.bfloat16
+        assert flows[0].dtype == flows[1].dtype == torch.float32
+        assert model.transform(features, clip, flows).dtype == torch.float32
+
+
 def test_recomputation_changes_nothing_but_memory():
     model, clip = small_model(num_reconstruct_blocks=7), random_clip()
     gradients = []

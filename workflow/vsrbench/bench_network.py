@@ -194,8 +194,9 @@ def _peak_of_steps(measure: Measure | None) -> float:
 
 def _peak_of_clip(size: tuple[int, int], length: int) -> tuple[float, float]:
     """Seconds and peak for a still clip, whose frames are all one in memory."""
-    blocks = dict(num_extract_blocks=1, num_reconstruct_blocks=1, num_feed_forward_blocks=1)
-    model = _network("channel", num_feat=16, depth=1, **blocks)
+    narrow = dict(num_feat=8, flow_num_feat=8, depth=1)
+    blocks = dict(num_extract_blocks=0, num_reconstruct_blocks=0, num_feed_forward_blocks=0)
+    model = _network("channel", **narrow, **blocks)
     frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     lq = np.broadcast_to(frame, (length, *size, 3))
     start = time.perf_counter()
