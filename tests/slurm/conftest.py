@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from cluster_study import PROFILE, ClusterStudy
+from cluster_study import ClusterStudy, shrink_jobs
 from workflow_copy import ROOT, Workflow, copy_of_the_workflow
 
 SCRIPT = ROOT.parent / "shared" / "slurm" / "cluster.sh"
@@ -45,15 +45,7 @@ def prepared(cluster, tmp_path_factory) -> Workflow:
         "validation_interval": 600,
         "log_interval": 25,
     }
-    # One thread, so that a training's bits are the same on every machine that takes part.
-    for old, new in {
-        "train: ?4 * gpus_per_training": "train: 1",
-        "train_flow: 4": "train_flow: 1",
-        "evaluate: 4": "evaluate: 1",
-        "measure_runtime: 4": "measure_runtime: 1",
-        "mem_mb: ?8000 * gpus": "mem_mb: 3000",
-    }.items():
-        workflow.edit(PROFILE, old, new)
+    shrink_jobs(workflow)
     made = ("configs/full.yaml", "flow/weights.safetensors", "evaluations/photo_motion/gate.json")
     done = workflow.snakemake(*(f"results/tiny/{path}" for path in made), "--quiet", "rules")
     assert done.returncode == 0, done.stdout

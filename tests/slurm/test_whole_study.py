@@ -2,7 +2,7 @@
 
 import json
 
-from cluster_study import PROFILE, ClusterStudy, slurm
+from cluster_study import PROFILE, ClusterStudy, shrink_jobs, slurm
 from workflow_copy import copy_of_the_workflow
 
 
@@ -11,7 +11,7 @@ def test_whole_study_runs_and_its_gpus_are_in_the_accounting(cluster, tmp_path):
     study.workflow.study["seeds"] = [1]
     study.workflow.edit(PROFILE, "gpus_by: gpu ", "gpus_by: gres ")
     study.workflow.edit(PROFILE, "gpus_per_training: 1 ", "gpus_per_training: 2 ")
-    study.workflow.edit(PROFILE, "?8000 * gpus", "?2500 * gpus")
+    shrink_jobs(study.workflow)
     try:
         text = study.start().end()
     finally:

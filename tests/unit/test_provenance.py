@@ -49,7 +49,7 @@ def test_network_mathematics_touches_training_scoring_and_timing_only(project):
 
 def test_metric_mathematics_touches_scoring_only(project):
     before = digests()
-    project("vsrbench/metrics.py", "import", "CONSTANT = 2\nimport")
+    project("vsrbench/metrics.py", "import cv2", "CONSTANT = 2\nimport cv2")
     assert changed(before) == {"evaluate"}
 
 

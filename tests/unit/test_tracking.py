@@ -133,7 +133,7 @@ def test_ids_hold_over_attempts_and_change_with_the_recipe(study):
     assert unfinished.run_id == ids["full-seed_1"]
     assert "unfinished" in unfinished.tags
     config = study / "configs" / "full.yaml"
-    config.write_text(config.read_text().replace("batch_size: 2", "batch_size: 4"))
+    config.write_text(config.read_text().replace("batch_size: 1", "batch_size: 4"))
     assert {record.name: record.run_id for record in find_records(study)}["full-seed_1"] != ids["full-seed_1"]
 
 

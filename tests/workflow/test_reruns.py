@@ -69,16 +69,6 @@ def test_edit_repeats_what_it_touches(finished, file, old, new, repeated):
         finished.edit(file, new, old)
 
 
-def test_ablation_repeats_its_own_training_only(finished):
-    finished.edit("ablations/fcsa.yaml", "attention: fcsa", "attention: none")
-    try:
-        result = finished.snakemake("-n", "--quiet", "rules")
-        counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
-        assert counts["train"] == str(len(finished.study["seeds"]))
-    finally:
-        finished.edit("ablations/fcsa.yaml", "attention: none", "attention: fcsa")
-
-
 def test_killed_study_goes_on(tmp_path):
     """SIGKILL for Snakemake and its jobs in the middle of training; the next start ends the study."""
     workflow = copy_of_the_workflow(tmp_path)

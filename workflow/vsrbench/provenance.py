@@ -37,7 +37,11 @@ _NEUTRAL = {
     "vsrbench.config",
     "vsrbench.errors",
     "vsrbench.files",
+    "vsrbench.gpu_lease",
+    "vsrbench.interruption",
     "vsrbench.provenance",
+    "vsrbench.run_lock",
+    "vsrbench.run_log",
     "vsrbench.tracking",
 }
 
