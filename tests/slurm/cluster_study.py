@@ -38,7 +38,7 @@ def fact(job: int, name: str) -> str:
 
 
 def shrink_jobs(workflow: Workflow) -> None:
-    """Let jobs ask for what a small machine has, and compute on one thread: the same bits wherever they run."""
+    """Let jobs ask for what a small machine has, and compute on one thread, with the same bits everywhere."""
     for old, new in {
         "train: ?4 * gpus_per_training": "train: 1",
         "train_flow: 4": "train_flow: 1",
