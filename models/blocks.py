@@ -86,7 +86,9 @@ class FrameNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(affine_shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.bias, F.group_norm(x, 1, eps=1e-5), self.weight)
+        # The result takes the bias's layout: channels last, as the convolutions around want it.
+        weight, bias = (part.movedim(0, -1).contiguous().movedim(-1, 0) for part in (self.weight, self.bias))
+        return torch.addcmul(bias, F.group_norm(x, 1, eps=1e-5), weight)
 
 
 class Reconstruction(nn.Module):

@@ -84,6 +84,23 @@ def test_autocast_leaves_the_residual_path_in_float32(position_encoding):
         assert model.transform(features, clip, flows).dtype == torch.float32
 
 
+@pytest.mark.parametrize("norm", CHOICES["norm"])
+def test_channels_stay_last_in_memory_from_norm_to_norm(norm):
+    """Convolutions follow the layout of their input, and are faster so."""
+    model, inputs = small_model(norm=norm), []
+    for block in model.blocks:
+        for part in (
+            block.norm1,
+            block.attention.query,
+            block.attention.value,
+            block.attention.output,
+            block.norm2,
+        ):
+            part.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    model(random_clip())
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in inputs)
+
+
 def test_recomputation_changes_nothing_but_memory():
     model, clip = small_model(num_reconstruct_blocks=7), random_clip()
     gradients = []

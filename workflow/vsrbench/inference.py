@@ -200,7 +200,8 @@ class _SharedWork:
     def _extract(self, frames: tuple[int, ...], clip: Tensor) -> Tensor:
         slots = {frame: slot for slot, frame in enumerate(frames)}
         _add_missing(self._features, slots, lambda slots: self._model.extract(clip[:, slots]))
-        return torch.stack([self._features[frame] for frame in frames], dim=1)
+        # stacked so that the channels stay last in memory
+        return torch.stack([self._features[frame].movedim(1, -1) for frame in frames], dim=1).movedim(-1, 2)
 
     def _estimate(self, frames: tuple[int, ...], clip: Tensor) -> Tensor:
         def flow(pairs: list[tuple[int, int]]) -> Tensor:
