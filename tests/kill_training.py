@@ -9,19 +9,23 @@ bit, with one that nobody disturbed; then the next one begins, until there were 
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import signal
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
-import torch._dynamo  # noqa: F401  (optimisers want it; an attempt is a fork and shall start at once)
 from tiny_training import same_but_for_time, write_stores, write_variant
 
 from vsrbench import training
+
+# Attempts are forks, so that they start at once, of a process that has imported everything and computed nothing:
+# a fork of one whose threads have run may crash.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["vsrbench.training", "torch._dynamo"])  # the second for the optimiser
 
 TRAINING = {"iterations": 40, "validation_interval": 10, "log_interval": 5, "ema_decay": 0.9}
 
@@ -33,6 +37,7 @@ def survive(folder: Path, kills: int, seed: int) -> dict[str, int]:
         "seed": 1,
     }
     undisturbed = folder / "undisturbed" / "weights.safetensors"
+    _warm_up()
     began = time.monotonic()
     assert _attempt(options | {"out": undisturbed}, limit=None)
     duration = time.monotonic() - began
@@ -57,44 +62,38 @@ def _log(out: Path) -> list[dict]:
 
 def _attempt(options: dict, limit: float | None) -> bool:
     """Train in a process of its own, killed after `limit` seconds; whether it came to its end."""
-    child = os.fork()
-    if child == 0:
-        _train_and_leave(options)
+    child = SERVER.Process(target=_train, args=(options,))
+    child.start()
+    child.join(limit)
     if limit is not None:
-        time.sleep(limit)
         if round(1000 * limit) % 2:
             _wait_until_writing(options["out"].parent, child)
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
+        child.kill()
+        child.join()
+    if child.exitcode == -signal.SIGKILL:
         return False
     messages = options["out"].with_name("messages").read_text()
-    assert os.WEXITSTATUS(status) == 0, f"the training failed by itself:\n{messages}"
+    assert child.exitcode == 0, f"the training ended by itself with {child.exitcode}:\n{messages}"
     return True
 
 
-def _wait_until_writing(folder: Path, child: int) -> None:
-    while (
-        not any(folder.rglob(".*.partial*"))
-        and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    ):
+def _warm_up() -> None:
+    """Start the server, so that the first attempt takes as long as the others."""
+    child = SERVER.Process(target=int)
+    child.start()
+    child.join()
+
+
+def _wait_until_writing(folder: Path, child: multiprocessing.Process) -> None:
+    while child.is_alive() and not any(folder.rglob(".*.partial*")):
         time.sleep(0.0005)
 
 
-def _train_and_leave(options: dict) -> None:
-    status = 1
-    try:
-        options["out"].parent.mkdir(exist_ok=True)
-        os.dup2(
-            os.open(options["out"].with_name("messages"), os.O_CREAT | os.O_TRUNC | os.O_WRONLY),
-            sys.stderr.fileno(),
-        )
-        training.train(**options, device="cpu")
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
+def _train(options: dict) -> None:
+    options["out"].parent.mkdir(exist_ok=True)
+    messages = os.open(options["out"].with_name("messages"), os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    os.dup2(messages, sys.stderr.fileno())
+    training.train(**options, device="cpu")
 
 
 if __name__ == "__main__":
