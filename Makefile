@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CORES ?= 2
 STUDY ?= demo
 
-.PHONY: help install demo study recover test test-slow test-slurm lint bench compare clean
+.PHONY: help install demo study plan recover test test-slow test-slurm lint bench compare clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | column -t -s '|'
@@ -19,6 +19,9 @@ demo: install  ## the whole study in minutes on two CPU cores
 
 study: install  ## run workflow/config/$(STUDY).yaml on this machine
 	@STUDY=$(STUDY) CORES=$(CORES) sh workflow/run_study.sh
+
+plan: install  ## what workflow/config/$(STUDY).yaml will cost on devices like this one
+	@.venv/bin/vsrbench plan --study workflow/config/$(STUDY).yaml
 
 recover: install  ## end what a killed `snakemake --profile slurm` left running, and unlock
 	@.venv/bin/vsrbench recover --study $(STUDY)

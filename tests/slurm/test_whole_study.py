@@ -13,7 +13,7 @@ def test_whole_study_runs_and_its_gpus_are_in_the_accounting(cluster, tmp_path):
     study.workflow.edit(PROFILE, "gpus_per_training: 1 ", "gpus_per_training: 2 ")
     shrink_jobs(study.workflow)
     try:
-        text = study.start().end()
+        text = study.start("--retries", "0").end()
     finally:
         study.leave()
 

@@ -15,7 +15,7 @@ from vsrbench.errors import InputError
 from vsrbench.gpu_lease import lease_gpu, share_gpus
 
 # The commands that use a GPU, and how many of those that a Slurm job was given.
-GPUS = {"train": "all", "train-flow": "one", "evaluate": "one", "measure-runtime": "one"}
+GPUS = {"train": "all", "train-flow": "one", "evaluate": "one", "measure-runtime": "one", "plan": "one"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -140,6 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     option("--tile-overlap", type=int)
     option("--budget-seconds", type=float, default=10.0)
     option("--out", type=Path, required=True)
+
+    option = add("plan", "plan", "plan", "Forecast what a study costs on devices like this one.")
+    option("--study", type=Path, required=True, help="study file")
+    option("--gpus", type=int, default=1, help="that share the batch of a training")
+    option("--device", help="cuda where there is one, else cpu")
 
     option = add("recover", "cluster", "recover", "Cancel the jobs that a killed Snakemake left behind.")
     option("--study", required=True)

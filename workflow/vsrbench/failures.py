@@ -39,4 +39,5 @@ def _end(path: Path) -> list[str]:
         text = path.read_text(errors="replace")
     except OSError:
         return []
+    text = text.rpartition("\nRuleException:")[0] or text  # what follows is Snakemake's, not the program's
     return [line for line in text.splitlines() if line.strip()][-LINES:]

@@ -72,7 +72,8 @@ def share_gpus(arguments: list[str]) -> None:
         "--standalone",
         f"--nproc-per-node={len(gpus)}",
     ]
-    os.execv(sys.executable, [*torchrun, "-m", "vsrbench", *arguments])
+    # After the dashes, or torchrun takes our options for abbreviations of its own.
+    os.execv(sys.executable, [*torchrun, "-m", "--", "vsrbench", *arguments])
 
 
 def _wait_for_one(gpus: list[str], folder: Path, patient: bool) -> tuple[str, IO[str]]:
