@@ -47,6 +47,12 @@ def test_second_start_has_nothing_to_do(finished):
         ("ablations/fcsa.yaml", "title: ", "# a remark\ntitle: ", set()),
         ("ablations/fcsa.yaml", "title: Fully", "title: Wholly", {"resolve_variant"} | RESULTS),
         (
+            "ablations/fcsa.yaml",
+            "attention: fcsa",
+            "attention: fcsa, num_heads: 2",
+            {"resolve_variant", "train", "evaluate", "measure_runtime"} | RESULTS,
+        ),
+        (
             "workflow/vsrbench/metrics.py",
             "_WINDOW, _SIGMA = 11, 1.5",
             "_WINDOW, _SIGMA = 11, 1.4",
@@ -59,7 +65,7 @@ def test_second_start_has_nothing_to_do(finished):
             {"train_flow", "train", "evaluate"} | RESULTS,
         ),
     ],
-    ids=["comment", "comment in an ablation", "title", "metric", "loss"],
+    ids=["comment", "comment in an ablation", "title", "ablation", "metric", "loss"],
 )
 def test_edit_repeats_what_it_touches(finished, file, old, new, repeated):
     finished.edit(file, old, new)
