@@ -1,10 +1,13 @@
 """What the benchmarks compare does the same thing."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import torch
 
 from models.resize import imresize
-from vsrbench import bench_data
+from vsrbench import bench_data, bench_table
 from vsrbench.data.frame_store import FrameStore
 from vsrbench.data.store_frames import build_store
 
@@ -24,3 +27,18 @@ def test_decoding_gives_the_crops_of_the_store(tmp_path, monkeypatch):
     stored = FrameStore(tmp_path / "store").crop(0, *arguments)
     for here, there in zip(stored, bench_data.decode_crop(clip, *arguments), strict=True):
         assert np.array_equal(here, there[..., ::-1])
+
+
+def test_the_table_names_machine_and_target(tmp_path):
+    bench_table.write(tmp_path / "bench.csv", {"loading": ({"store_megabytes": 290, "ratio": 12.5}, 8)})
+    megabytes, ratio = pd.read_csv(tmp_path / "bench.csv").to_dict("records")
+    assert (megabytes["quantity"], megabytes["value"]) == ("store_megabytes", 290) and pd.isna(
+        megabytes["target"]
+    )
+    assert (ratio["measure"], ratio["quantity"], ratio["value"], ratio["target"]) == (
+        "loading",
+        "ratio",
+        12.5,
+        8,
+    )
+    assert json.loads(ratio["machine"])["processor"]

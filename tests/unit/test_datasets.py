@@ -63,7 +63,11 @@ def faults(root, dataset="vid4", degradation="BI"):
     with pytest.raises(InputError) as error:
         verified(root, dataset, degradation)
     assert not (root.parent / "results").exists()
-    return str(error.value).splitlines()[1:]
+    head, *lines = str(error.value).splitlines()
+    if not lines:
+        return [head]
+    assert head == f"{root}: {len(lines)} faults in {dataset}; repair them all:"
+    return lines
 
 
 def test_a_sound_subset_is_recorded_as_such(vid4):
@@ -350,6 +354,25 @@ def test_folder_takes_frame_folders_and_videos(tmp_path):
     assert np.array_equal(film.read([3, 1])[1], film.read()[1][[3, 1]])
     assert np.array_equal(frames.read()[0], degrade(scene(), "BI"))
     assert len(verified(root, "folder")["clips"]) == 2
+
+
+def test_a_folder_has_the_name_that_the_study_gives_it(tmp_path):
+    write_clip(tmp_path / "clips" / "one", scene())
+    for name in ("mine", "yours"):
+        manifest = tmp_path / name / "manifest.json"
+        verify("folder", tmp_path / "clips", "BI", manifest, name=name)
+        (clip,) = load_clips(manifest, "test")
+        assert (clip.dataset, clip.name) == (name, "one")
+    (tmp_path / "clips" / "one" / "00000001.png").write_text("x")
+    (tmp_path / "clips" / "one" / "00000003.png").write_text("x")
+    with pytest.raises(InputError, match="clips: 2 faults in mine; repair them all:\n"):
+        verify("folder", tmp_path / "clips", "BI", tmp_path / "other.json", name="mine")
+
+
+def test_workers_find_the_same(vid4):
+    one = verified(vid4)
+    verify("vid4", vid4, "BI", vid4.parent / "results" / "other.json", workers=3)
+    assert json.loads((vid4.parent / "results" / "other.json").read_text()) == one
 
 
 def test_folder_notices_a_gap_and_a_file_that_is_no_video(tmp_path):

@@ -13,7 +13,15 @@ from models.config import ModelConfig
 from vsrbench import runtime
 from vsrbench.config import read_yaml, resolve_variant
 from vsrbench.errors import InputError
-from vsrbench.runtime import LEAST_REPEATS, MOST_REPEATS, measure, measure_runtime, time_repeats
+from vsrbench.runtime import (
+    ENOUGH_REPEATS,
+    LEAST_REPEATS,
+    LONG_ENOUGH,
+    MOST_REPEATS,
+    measure,
+    measure_runtime,
+    time_repeats,
+)
 
 TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
 LAUNCH, WORK = 0.001, 0.05  # seconds
@@ -50,11 +58,31 @@ def test_the_fake_device_shows_a_missing_synchronisation():
     assert max(seconds) < WORK / 10 and device.pending > 0
 
 
-@pytest.mark.parametrize("budget, repeats", [(0, LEAST_REPEATS), (0.5, 10), (1000, MOST_REPEATS)])
-def test_number_of_repeats(budget, repeats):
+@pytest.mark.parametrize(
+    "budget, work, repeats",
+    [
+        (0, 0.05, ENOUGH_REPEATS),
+        (2, 0.05, 40),
+        (1000, 0.05, MOST_REPEATS),
+        (0, 1, LONG_ENOUGH),
+        (15, 1, 15),
+        (0, 60, LEAST_REPEATS),
+    ],
+)
+def test_twenty_repeats_or_ten_seconds(monkeypatch, budget, work, repeats):
+    """Each lasts as long as the device works; the time to launch is left out."""
+    monkeypatch.setitem(globals(), "LAUNCH", 0)
+    monkeypatch.setitem(globals(), "WORK", work)
     device = FakeDevice()
     seconds = time_repeats(device.launch, device.synchronise, budget_seconds=budget, clock=device.clock)
     assert len(seconds) == repeats
+
+
+def test_warming_up_takes_its_time_and_no_more():
+    device = FakeDevice()
+    assert (
+        time_repeats(device.launch, device.synchronise, budget_seconds=0, enough=0, clock=device.clock) == []
+    )
 
 
 def small_model(name: str):

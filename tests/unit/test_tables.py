@@ -135,6 +135,25 @@ def test_the_full_model_alone(tmp_path):
 def test_no_lpips_says_how_to_get_it(tmp_path):
     text = tables_of(tmp_path / "demo", lpips=False)
     assert "nan" not in text and "n/a" in text and "VSRBENCH_LPIPS_WEIGHTS" in text
+    note = " ".join(text.split())
+    assert "t.models.alexnet(weights='DEFAULT')" in note and "delete results/demo/evaluations" in note
+
+
+def test_both_averages_and_exact_frames_are_columns(tmp_path):
+    """Every frame alike: calendar, foliage and walk have more of them than city."""
+    files = write_study(tmp_path / "demo", clips=VID4)
+    rows = pd.concat(pd.read_csv(path) for path in files["evaluations"])
+    full = rows[rows["variant"] == "full"]
+    exact_frame(first := pd.read_csv(files["evaluations"][2]))
+    first.to_csv(files["evaluations"][2], index=False)
+    make_tables(**files, title="Demo", note="", folder=tmp_path / "tables")
+    tidy = pd.read_csv(tmp_path / "tables" / "ablations_tidy.csv").set_index(["variant", "metric"])
+    assert tidy.loc[("full", "psnr_y"), "frame_mean"] == pytest.approx(full["psnr_y"].mean(), abs=1e-6)
+    by_clip = full.groupby(["seed", "clip"])["psnr_y"].mean().mean()
+    assert tidy.loc[("full", "psnr_y"), "mean"] == pytest.approx(by_clip, abs=1e-6)
+    assert tidy.loc[("full", "psnr_y"), "infinite"] == 0
+    exact = first[first["variant"] == "fcsa"]["frame"].eq(0).sum()
+    assert exact > 0 and tidy.loc[("fcsa", "psnr_y"), "infinite"] == exact
 
 
 def mix_code(rows):

@@ -1,4 +1,4 @@
-# Needs: the photographs inside scikit-image; the archives of real data sets under data_root.
+# Needs: the photographs inside scikit-image; the archives of real data sets under data_root; one's own folders.
 # Gives: results/{study}/configs/{variant}.yaml               resolved variants
 #        results/{study}/data/{dataset}/manifest.json         clips, digests, degradation
 #        results/{study}/data/{dataset}/store/{split}/index.json   frames for training, memory-mapped
@@ -42,16 +42,17 @@ rule verify:
         "results/{study}/data/{dataset}/manifest.json",
     log:
         "results/{study}/logs/verify/{dataset}.log",
+    threads: 4
     resources:
         mem_mb=4000,
         runtime=240,
     params:
         code=CODE["verify"],
         degradation=STUDY.settings["degradation"],
-        root=STUDY.data_root,
+        place=lambda wildcards: flags(**STUDY.place(wildcards.dataset)),
     shell:
-        "vsrbench verify --dataset {wildcards.dataset:q} --root {params.root:q}"
-        " --degradation {params.degradation:q} --manifest {output:q} --log {log:q}"
+        "vsrbench verify {params.place:q} --degradation {params.degradation:q} --manifest {output:q}"
+        " --workers {threads} --log {log:q}"
 
 
 ruleorder: generate_photo_motion > verify
@@ -65,10 +66,12 @@ rule store_frames:
         "results/{study}/data/{dataset}/store/{split}/index.json",
     log:
         "results/{study}/logs/store_frames/{dataset}_{split}.log",
+    threads: 4
     resources:
         mem_mb=4000,
         runtime=lambda wildcards: 60 if wildcards.dataset == "photo_motion" else 600,
     params:
         code=CODE["store"],
     shell:
-        "vsrbench store --manifest {input:q} --split {wildcards.split:q} --index {output:q} --log {log:q}"
+        "vsrbench store --manifest {input:q} --split {wildcards.split:q} --index {output:q}"
+        " --workers {threads} --log {log:q}"

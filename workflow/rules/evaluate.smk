@@ -20,7 +20,10 @@ rule evaluate:
     params:
         code=CODE["evaluate"],
         network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),
-        settings=flags(**STUDY.settings["evaluation"], lpips_weights=STUDY.settings["lpips_weights"]),
+        settings=flags(
+            **STUDY.settings["evaluation"],
+            **{key: STUDY.settings[key] for key in ("degradation", "lpips_weights")},
+        ),
     shell:
         "vsrbench evaluate --study {wildcards.study:q} --variant {wildcards.variant:q} --seed {wildcards.seed}"
         " --manifest {input.manifest:q} {params.network:q} {params.settings:q}"
@@ -37,4 +40,7 @@ rule gate:
     log:
         "results/{study}/logs/gate/{dataset}.log",
     shell:
-        "vsrbench gate --rows {input.rows:q} --manifest {input.manifest:q} --out {output:q} --log {log:q}"
+        "vsrbench gate --rows {input.rows:q} --manifest {input.manifest:q} {params.least_clip:q}"
+        " --out {output:q} --log {log:q}"
+    params:
+        least_clip=flags(**STUDY.least_clip()),

@@ -25,6 +25,8 @@ else:
         input:
             store="results/{study}/data/photo_motion/store/train/index.json",
             validation_store="results/{study}/data/photo_motion/store/validation/index.json",
+            # Not read: damaged data must be known before anything is trained.
+            manifests=ancient(manifests()),
         output:
             weights="results/{study}/flow/weights.safetensors",
             provenance="results/{study}/flow/provenance.json",

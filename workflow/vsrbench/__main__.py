@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from vsrbench.errors import InputError
+from vsrbench.files import explain
 from vsrbench.gpu_lease import lease_gpu, share_gpus
 
 # The commands that use a GPU, and how many of those that a Slurm job was given.
@@ -23,10 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., None] = options.pop("command")
     gpus = GPUS.get(options.pop("step"))
-    _log_to(options.pop("log"))
-    if gpus == "all":
-        share_gpus(sys.argv[1:] if arguments is None else arguments)
     try:
+        _log_to(options.pop("log"))
+        if gpus == "all":
+            share_gpus(sys.argv[1:] if arguments is None else arguments)
         with lease_gpu() if gpus else nullcontext():
             command(**options)
     except InputError as error:
@@ -34,16 +35,23 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        if (line := explain(error)) is None:
+            raise
+        logging.getLogger("vsrbench").error("%s", line)
+        return 2
     return 0
 
 
 def _log_to(log: Path | None) -> None:
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    logging.basicConfig(level=logging.INFO, format="vsrbench: %(message)s")
+    logging.raiseExceptions = False  # where the log cannot be written, what went wrong still can be said
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log))
+        handler = logging.FileHandler(log)
+        handler.setFormatter(logging.Formatter("vsrbench: %(message)s"))
+        logging.getLogger().addHandler(handler)
         sys.excepthook = _log_exception
-    logging.basicConfig(level=logging.INFO, format="vsrbench: %(message)s", handlers=handlers)
 
 
 def _log_exception(kind, error, traceback) -> None:
@@ -80,13 +88,16 @@ def _parser() -> argparse.ArgumentParser:
     option = add("verify", "data.verification", "verify", "Check a real data set and write its manifest.")
     option("--dataset", required=True)
     option("--root", type=Path, required=True, help="folder of the data sets, as their archives unpack")
+    option("--name", help="what the study calls a data set that is a folder of your own")
     option("--degradation", required=True)
     option("--manifest", type=Path, required=True)
+    option("--workers", type=int, default=1, help="clips to check at once")
 
     option = add("store", "data.store_frames", "store_split", "Unpack the frames of a split for training.")
     option("--manifest", type=Path, required=True)
     option("--split", required=True)
     option("--index", type=Path, required=True, help="file to write; the frames go into its folder")
+    option("--workers", type=int, default=1, help="clips to unpack at once")
 
     option = add("train-flow", "flow_training", "train_flow", "Train SPyNet on clips of known optical flow.")
     option("--store", type=Path, required=True)
@@ -119,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--manifest", type=Path, required=True)
     option("--config", type=Path)
     option("--weights", type=Path)
+    option("--degradation", help="that the frames must be of")
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
     option("--tile-overlap", type=int, help="LR pixels; half a tile, as released, by default")
     option("--precision", choices=["float32", "bfloat16"], default="float32")
@@ -136,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     option("--config", type=Path, required=True)
     option("--sizes", type=_size, nargs="+", required=True, metavar="HEIGHTxWIDTH")
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
+    option("--least-frames", type=int, default=1, help="that a clip must have to be restored")
+    option("--least-edge", type=int, default=1, help="in LQ pixels, that a clip must have")
     option("--precision", choices=["float32", "bfloat16"], default="float32")
     option("--tile-overlap", type=int)
     option("--budget-seconds", type=float, default=10.0)

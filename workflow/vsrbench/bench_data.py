@@ -1,4 +1,7 @@
-"""How fast training crops are read and frames are resized, against the plain way of doing either."""
+"""How fast training crops are read and frames are resized, against the plain way of doing either.
+
+`python -m vsrbench.bench_data --out results/bench_data.csv`
+"""
 
 import tempfile
 import time
@@ -14,6 +17,7 @@ import numpy as np
 import torch
 
 from models.resize import imresize
+from vsrbench import bench_table
 from vsrbench.data.clips import Clip, write_frame
 from vsrbench.data.degradation import degrade
 from vsrbench.data.frame_store import FrameStore
@@ -140,15 +144,22 @@ def _milliseconds(function: Callable[[], object], calls: int = 5) -> float:
     return 1000 * (time.process_time() - start) / calls
 
 
+def main() -> None:
+    """The command line of this module."""
+    out = bench_table.read_out(__doc__)
+    loading = compare_loading()
+    print(
+        f"training crops, two workers: {loading['store_crops_per_second']:.0f} a second from the frame store "
+        f"({loading['store_megabytes']:.0f} MB), {loading['png_crops_per_second']:.1f} by decoding the PNGs "
+        f"({loading['png_megabytes']:.0f} MB): {loading['ratio']:.0f} times as many"
+    )
+    resizing = compare_imresize()
+    print(
+        f"imresize of 1280x720 to a quarter: {resizing['vsrbench_ms']:.1f} ms; a loop over rows in numpy "
+        f"{resizing['loop_ms']:.1f} ms, {resizing['ratio']:.1f} times as long"
+    )
+    bench_table.write(out, {"loading": (loading, 8), "imresize": (resizing, 10)})
+
+
 if __name__ == "__main__":
-    found = compare_loading()
-    print(
-        f"training crops, two workers: {found['store_crops_per_second']:.0f} a second from the frame store "
-        f"({found['store_megabytes']:.0f} MB), {found['png_crops_per_second']:.1f} by decoding the PNGs "
-        f"({found['png_megabytes']:.0f} MB): {found['ratio']:.0f} times as many"
-    )
-    found = compare_imresize()
-    print(
-        f"imresize of 1280x720 to a quarter: {found['vsrbench_ms']:.1f} ms; a loop over rows in numpy "
-        f"{found['loop_ms']:.1f} ms, {found['ratio']:.1f} times as long"
-    )
+    main()

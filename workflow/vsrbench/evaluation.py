@@ -41,6 +41,7 @@ def evaluate(
     manifest: Path,
     rows: Path,
     frames: Path,
+    degradation: str | None = None,
     config: Path | None = None,
     weights: Path | None = None,
     mode: str = "tiled",
@@ -60,7 +61,7 @@ def evaluate(
     if (config is None) != (weights is None):
         raise InputError(f"{variant}: give both --config and --weights, or neither for bicubic")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    clips = load_clips(manifest, "test")
+    clips = load_clips(manifest, "test", degradation)
     if config is None:
         restore, method = _bicubic(device), _describe_bicubic()
     else:

@@ -149,9 +149,11 @@ def _infinite_psnr(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
 
 def _lpips(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     if results.rows["lpips_alex"].isna().all():
+        evaluations = f"results/{results.rows['study'].iloc[0]}/evaluations"
         yield Remark(
-            "LPIPS n/a: its ImageNet backbone was not found. Set lpips_weights in the study file, or the "
-            "variable VSRBENCH_LPIPS_WEIGHTS, to a folder that holds alexnet*.pth and run the study again."
+            "LPIPS n/a: no ImageNet backbone at hand. Set VSRBENCH_LPIPS_WEIGHTS to a folder that holds "
+            'alexnet*.pth and run the study again; or fetch it once, python -c "import torchvision as t; '
+            f"t.models.alexnet(weights='DEFAULT')\", and delete {evaluations} before."
         )
 
 
@@ -161,10 +163,12 @@ def _how_timed(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         device = machine["device"]
         if device == "cpu":
             device = f"{machine['processor']} (threads: {machine['threads']})"
+        repeats = min(timed["latency_ms"]["repeats"] for timed in results.runtimes.values())
         memory = "of the process" if facts["peak_memory_gib"] is None else "on the device"
         yield Remark(
-            f"Operations, median time and peak memory ({memory}) per output frame of {facts['width']}x"
-            f"{facts['height']} input, {facts['mode']} inference, {facts['precision']}, on {device}."
+            f"Operations, time (median of {repeats} repeats or more) and peak memory ({memory}) per output "
+            f"frame of {facts['width']}x{facts['height']} input, {facts['mode']} inference, "
+            f"{facts['precision']}, on {device}."
         )
 
 

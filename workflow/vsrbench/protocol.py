@@ -15,6 +15,8 @@ import pandas as pd
 from vsrbench.config import ROOT
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
+from vsrbench.data.degradation import SCALE
+from vsrbench.data.manifest import read_manifest
 from vsrbench.errors import InputError
 from vsrbench.files import atomic_write
 from vsrbench.metrics import METRICS
@@ -46,11 +48,12 @@ def average(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def gate(*, rows: Path, manifest: Path, out: Path) -> None:
+def gate(*, rows: Path, manifest: Path, out: Path, least_frames: int = 1, least_edge: int = 1) -> None:
     """Write how bicubic's `rows` on the data set of `manifest` meet the published anchors.
 
     Raises InputError with the likely cause, and writes nothing, where they do not. A data set, or a part of
-    one, for which nothing is published passes, and the file says so.
+    one, for which nothing is published passes, and the file says so. Refused is also a clip of fewer frames
+    than `least_frames` or less than `least_edge` LQ pixels, which no network of the study could restore.
     """
     found = read_rows(rows)
     if set(found["variant"]) != {BASELINE}:
@@ -58,6 +61,7 @@ def gate(*, rows: Path, manifest: Path, out: Path) -> None:
             f"{rows}: scores of {', '.join(found['variant'].unique())}; the gate takes {BASELINE}'s"
         )
     clips = load_clips(manifest, "test")
+    _check_restorable(read_manifest(manifest), least_frames, least_edge)
     checks = check_anchors(found, clips, pd.read_csv(ANCHORS, dtype={"clip": str}))
     averages = average(found)
     report = {
@@ -74,6 +78,22 @@ def gate(*, rows: Path, manifest: Path, out: Path) -> None:
         logger.info("%s: %s", report["dataset"], report["note"])
     with atomic_write(out) as partial:
         partial.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _check_restorable(manifest: dict[str, Any], least_frames: int, least_edge: int) -> None:
+    for clip in manifest["clips"]:
+        where = f"{manifest['root']}: clip {clip['name']}"
+        height, width = (edge // SCALE for edge in (clip["height"], clip["width"]))
+        if clip["split"] == "test" and clip["frames"] < least_frames:
+            raise InputError(
+                f"{where} has {clip['frames']} frames, fewer than a window of {least_frames}; leave it "
+                "out or lower model.num_frames"
+            )
+        if clip["split"] == "test" and min(height, width) < least_edge:
+            raise InputError(
+                f"{where} has {width}x{height} LQ pixels, less than a tile of {least_edge}; leave it out or "
+                "lower model.feat_size"
+            )
 
 
 def check_anchors(rows: pd.DataFrame, clips: list[Clip], anchors: pd.DataFrame) -> list[dict[str, Any]]:

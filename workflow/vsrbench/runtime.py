@@ -26,7 +26,8 @@ from vsrbench.files import atomic_write
 from vsrbench.inference import restore_clip
 from vsrbench.provenance import code_digest, machine_card
 
-LEAST_REPEATS, MOST_REPEATS = 3, 200
+ENOUGH_REPEATS, LONG_ENOUGH = 20, 10.0  # repeats or seconds: either makes a median and quartiles
+LEAST_REPEATS, MOST_REPEATS = 3, 200  # of the slowest network, and of the fastest
 _WARM_UP = 0.1  # of the time for the repeats
 _WINDOWS = 2 * MOST_REPEATS + 2  # with as many to warm up, one before them and one to count operations
 
@@ -44,9 +45,9 @@ def measure_runtime(
 ) -> None:
     """Time a resolved variant on low-quality frames of `sizes` (height, width), and write it as JSON.
 
-    `budget_seconds` is the time for the repeats at one size: at least LEAST_REPEATS are taken however long
-    they last, at most MOST_REPEATS. Weights are random, which takes as long as trained ones. Nothing else
-    should run on the device meanwhile; the machine's load is recorded.
+    `budget_seconds` is the time for the repeats at one size, see `time_repeats`; how many were taken is
+    recorded. Weights are random, which takes as long as trained ones. Nothing else should run on the device
+    meanwhile; the machine's load is recorded.
     """
     machine = machine_card()
     variant = load_variant(config)
@@ -89,7 +90,7 @@ def measure(
     with FlopCounterMode(display=False) as counter:
         restore_window()
     synchronise = torch.cuda.synchronize if device.type == "cuda" else _nothing
-    time_repeats(restore_window, synchronise, budget_seconds=_WARM_UP * budget_seconds, least=0)
+    time_repeats(restore_window, synchronise, budget_seconds=_WARM_UP * budget_seconds, enough=0)
     seconds = time_repeats(restore_window, synchronise, budget_seconds=budget_seconds)
     return {
         "height": height,
@@ -109,23 +110,33 @@ def time_repeats(
     synchronise: Callable[[], None],
     *,
     budget_seconds: float,
-    least: int = LEAST_REPEATS,
+    enough: int = ENOUGH_REPEATS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
     """Seconds that each repeat of `step` takes until all its work is done.
 
-    A device may only have been told what to do when `step` returns: `synchronise` waits until it has done so,
-    before the clock is read.
+    They go on for `budget_seconds`, and beyond until there are `enough` or LONG_ENOUGH seconds have passed;
+    but there are at least LEAST_REPEATS (or `enough`, if that is less) and at most MOST_REPEATS. A device may
+    only have been told what to do when `step` returns: `synchronise` waits until it has done so, before the
+    clock is read.
     """
     synchronise()
     seconds: list[float] = []
-    end = clock() + budget_seconds
-    while len(seconds) < least or (len(seconds) < MOST_REPEATS and clock() < end):
+    begin = clock()
+    while _is_short(len(seconds), clock() - begin, budget_seconds, enough):
         start = clock()
         step()
         synchronise()
         seconds.append(clock() - start)
     return seconds
+
+
+def _is_short(repeats: int, elapsed: float, budget_seconds: float, enough: int) -> bool:
+    """Whether another repeat is to be taken."""
+    if repeats < min(enough, LEAST_REPEATS):
+        return True
+    wanted = elapsed < budget_seconds or (repeats < enough and elapsed < LONG_ENOUGH)
+    return wanted and repeats < MOST_REPEATS
 
 
 def _nothing() -> None:

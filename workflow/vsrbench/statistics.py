@@ -36,6 +36,18 @@ def average_clips(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[keys + list(METRICS)].replace(np.inf, np.nan).groupby(keys, sort=False).mean()
 
 
+def average_frames(rows: pd.DataFrame) -> pd.DataFrame:
+    """The average of other papers, `frame_mean`: every frame counts alike, so that long clips count more.
+
+    Index (dataset, variant, metric). `infinite` counts the frames that were restored exactly, over all seeds;
+    no mean holds them.
+    """
+    keys = ["dataset", "variant"]
+    scores = rows.set_index(keys)[list(METRICS)].rename_axis("metric", axis=1)
+    means = scores.replace(np.inf, np.nan).groupby(keys, sort=False).mean().stack()
+    return pd.DataFrame({"frame_mean": means, "infinite": np.isinf(scores).groupby(keys).sum().stack()})
+
+
 def summarise(clips: pd.DataFrame) -> pd.DataFrame:
     """`mean` over clips, then seeds; `spread`, the standard deviation of the seeds' means; number of `seeds`.
 

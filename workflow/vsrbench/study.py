@@ -18,13 +18,23 @@ class Study:
     settings: dict[str, Any]  # the study file, as its schema describes it
     variants: dict[str, Variant]
     datasets: tuple[str, ...]  # scored ones that are there
-    data_root: Path | None  # where the real data sets lie
+    data_root: Path | None  # where the published data sets lie
 
     def scores(self, variant: str) -> tuple[str, ...]:
         """The data sets that `variant` can be scored on: exact flow is known of generated clips only."""
         if variant != "bicubic" and needs_flow(self.variants[variant]) == "oracle":
             return tuple(dataset for dataset in self.datasets if dataset == "photo_motion")
         return self.datasets
+
+    def place(self, dataset: str) -> dict[str, Any]:
+        """How `vsrbench verify` finds a real data set: its kind, its folder and, for one's own, its name."""
+        if dataset in self.settings["folders"]:
+            return {"dataset": "folder", "root": self.settings["folders"][dataset], "name": dataset}
+        return {"dataset": dataset, "root": self.data_root}
+
+    def least_clip(self) -> dict[str, int]:
+        """Frames, and edge in LQ pixels, that a clip must have for every network to restore it."""
+        return _least_clip(self.settings, self.variants)
 
 
 def needs_flow(variant: Variant) -> str | None:
@@ -40,7 +50,7 @@ def load_study(settings: dict[str, Any]) -> Study:
     """
     source = f"study {settings.get('study', '?')}"
     check_schema(settings, "study", source)
-    settings = dict(settings)
+    settings = {"folders": {}} | settings
     for key, variable in (("data_root", "VSRBENCH_DATA"), ("lpips_weights", "VSRBENCH_LPIPS_WEIGHTS")):
         settings[key] = os.environ.get(variable) or settings.get(key)
     for key in ("lpips_weights", "flow_weights"):
@@ -57,10 +67,21 @@ def load_study(settings: dict[str, Any]) -> Study:
             _require(dataset, root, source)
         if dataset == "photo_motion" or SOURCES[dataset].found(root):
             datasets.append(dataset)
+    for name, folder in settings["folders"].items():
+        if not Path(folder).is_dir():
+            raise InputError(f"{source}: folders.{name}: {folder} is no folder; correct the path")
+        datasets.append(name)
+    if not datasets:
+        raise InputError(f"{source}: evaluate_on: none of its data sets is there; name one that is")
+    variants = {name: resolve_variant(settings, name) for name in settings["variants"]}
+    for name, variant in variants.items():
+        _check_scoring(settings["evaluation"], name, variant, source)
+        if "photo_motion" in (settings["train_on"], *datasets):
+            _check_window(settings["photo_motion"], name, variant, source)
     return Study(
         name=settings["study"],
         settings=settings,
-        variants={name: resolve_variant(settings, name) for name in settings["variants"]},
+        variants=variants,
         datasets=tuple(datasets),
         data_root=root,
     )
@@ -70,6 +91,43 @@ def _require(dataset: str, root: Path | None, where: str) -> None:
     if dataset != "photo_motion" and not SOURCES[dataset].found(root):
         source = SOURCES[dataset]
         raise InputError(f"{where}: {dataset} needs the folder {source.folder(root)}; {source.how_to_get}")
+
+
+def _least_clip(settings: dict[str, Any], variants: dict[str, Variant]) -> dict[str, int]:
+    models = [variant.model for variant in variants.values()]
+    tiled = settings["evaluation"]["mode"] == "tiled"
+    return {
+        "least_frames": max(model.num_frames for model in models) if tiled else 1,
+        "least_edge": max(model.feat_size for model in models) if tiled else 1,
+    }
+
+
+def _check_scoring(evaluation: dict[str, Any], name: str, variant: Variant, source: str) -> None:
+    """What would be noticed only once the network is trained."""
+    overlap, size = evaluation["tile_overlap"], variant.model.feat_size
+    if overlap is not None and overlap >= size:
+        raise InputError(
+            f"{source}: evaluation.tile_overlap: {overlap} is not below {name}'s feat_size {size}; lower it"
+        )
+    if evaluation["mode"] == "whole_frame":
+        from vsrbench.inference import can_restore_whole_frame  # here, since it imports torch
+
+        if reason := can_restore_whole_frame(variant.model):
+            raise InputError(f"{source}: evaluation.mode: whole_frame, but {name}'s {reason}")
+
+
+def _check_window(made: dict[str, Any], name: str, variant: Variant, source: str) -> None:
+    model = variant.model
+    if model.num_frames > made["num_frames"]:
+        raise InputError(
+            f"{source}: photo_motion.num_frames: {made['num_frames']} are fewer than {name}'s num_frames "
+            f"{model.num_frames}; raise it"
+        )
+    if 4 * model.feat_size > made["size"]:
+        raise InputError(
+            f"{source}: photo_motion.size: {made['size']} is less than four times {name}'s feat_size "
+            f"{model.feat_size}; raise it"
+        )
 
 
 def _check_writable(folder: Path) -> None:

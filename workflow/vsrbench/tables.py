@@ -16,7 +16,14 @@ from vsrbench.footnotes import find_remarks, given_exact_flow
 from vsrbench.published import PUBLISHED, compare_with_published, published_table
 from vsrbench.rendering import Cell, Note, Row, Table, to_latex, to_markdown, to_text
 from vsrbench.results import Results, read_results
-from vsrbench.statistics import BASELINE, METRICS, compare_with_full, factorial_effects, summarise
+from vsrbench.statistics import (
+    BASELINE,
+    METRICS,
+    average_frames,
+    compare_with_full,
+    factorial_effects,
+    summarise,
+)
 
 COSTS = ("parameters_m", "gflops_per_frame", "latency_ms", "peak_memory_gib")
 SHOWN = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "lpips_alex")
@@ -86,10 +93,11 @@ def tidy_table(results: Results) -> pd.DataFrame:
     """Index (dataset, variant, metric): mean, spread, difference from full and its tests, runs behind them.
 
     `resolved` says whether the difference exceeds its interval, empty where there is none; `headline` marks
-    the metric that the data set is published in. `runs` and `evaluations` are paths in the study's folder.
+    the metric that the data set is published in; `frame_mean` and `infinite` are those of
+    `statistics.average_frames`. `runs` and `evaluations` are paths in the study's folder.
     """
     clips = results.clips
-    table = summarise(clips).join(compare_with_full(clips))
+    table = summarise(clips).join(average_frames(results.rows)).join(compare_with_full(clips))
     table["resolved"] = ((table["low"] > 0) | (table["high"] < 0)).where(table["low"].notna())
     table["headline"] = [metric == headline_metric(dataset) for dataset, _, metric in table.index]
     table = table.reset_index("metric").join(_facts(results)).set_index("metric", append=True)

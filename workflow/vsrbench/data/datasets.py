@@ -52,7 +52,11 @@ def load_clips(manifest: Path, split: str, degradation: str | None = None) -> li
     disk are no longer those of the manifest.
     """
     facts = read_manifest(manifest, degradation=degradation)
-    clips = find_clips(facts["dataset"], split, Path(facts["root"]), facts["degradation"])
+    kind = facts.get("kind", facts["dataset"])
+    clips = [
+        replace(clip, dataset=facts["dataset"])
+        for clip in find_clips(kind, split, Path(facts["root"]), facts["degradation"])
+    ]
     verified = {clip["name"]: clip["frames"] for clip in facts["clips"] if clip["split"] == split}
     if {clip.name: clip.num_frames for clip in clips} != verified:
         raise InputError(

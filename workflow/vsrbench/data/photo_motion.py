@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tqdm import tqdm
 
 from vsrbench.data import moving_layers
@@ -27,6 +27,7 @@ from vsrbench.data.clips import Clip, write_frame
 from vsrbench.data.degradation import DEGRADATIONS, SCALE, degrade
 from vsrbench.data.manifest import digest, read_manifest, write_manifest
 from vsrbench.errors import InputError
+from vsrbench.files import writing
 from vsrbench.provenance import code_digest
 
 NAME = "photo_motion"
@@ -160,7 +161,8 @@ def _write_clip(folder: Path, rng, photograph: str, foreground: str, settings: d
         for t, frame in enumerate(frames):
             write_frame(folder / name / f"{t:08d}.png", frame)
     phase = DEGRADATIONS[degradation].phase
-    save_file(moving_layers.flows(*layers, size, phase), folder / "flow.safetensors")
+    with writing(folder / "flow.safetensors"):
+        (folder / "flow.safetensors").write_bytes(save(moving_layers.flows(*layers, size, phase)))
 
 
 @cache

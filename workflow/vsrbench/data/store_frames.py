@@ -14,7 +14,7 @@ from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.frame_store import check_array
 from vsrbench.errors import InputError
-from vsrbench.files import atomic_write, sha256
+from vsrbench.files import atomic_write, sha256, writing
 from vsrbench.provenance import code_digest
 
 
@@ -52,7 +52,8 @@ def _store_clip(clip: Clip, folder: Path) -> dict:
         arrays["flows.npy"] = np.stack(clip.read_flows())
     partial.mkdir(parents=True)
     for name, array in arrays.items():
-        np.save(partial / name, array)
+        with writing(partial / name):
+            np.save(partial / name, array)
     num_frames, height, width = lq.shape[:3]
     files = {
         name: {"bytes": (partial / name).stat().st_size, "sha256": sha256(partial / name)} for name in arrays

@@ -20,10 +20,19 @@ ALLOWED_DIFFERENCE = 1
 ALLOWED_EXCEPTIONS = 0.001  # share of the values
 
 
-def verify(dataset: str, root: Path, degradation: str, manifest: Path, *, workers: int = 1) -> None:
-    """Check every frame that is there and write the manifest; one InputError lists all damage.
+def verify(
+    dataset: str,
+    root: Path,
+    degradation: str,
+    manifest: Path,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+) -> None:
+    """Check every frame that is there and write the manifest; one InputError lists all damage, a line each.
 
-    Where whole clips are missing the data set is a subset, and the manifest says of how many clips.
+    `name` is what the study calls a `folder`. Where whole clips are missing the data set is a subset, and the
+    manifest says of how many clips. `workers` clips are checked at once.
     """
     root, source = Path(root), get_source(dataset)
     clips = [clip for split in source.splits for clip in find_clips(dataset, split, root, degradation)]
@@ -34,16 +43,16 @@ def verify(dataset: str, root: Path, degradation: str, manifest: Path, *, worker
         results = list(tqdm(results, f"verify {dataset}", len(clips), unit="clip", leave=False))
     problems = [problem for _, found in results for problem in found]
     if problems:
-        raise InputError(
-            f"{root}: {len(problems)} faults in {dataset}; repair them all:\n" + "\n".join(problems)
-        )
+        all_of_them = f"{root}: {len(problems)} faults in {name or dataset}; repair them all:\n"
+        raise InputError((all_of_them if len(problems) > 1 else "") + "\n".join(problems))
     counts = {split: sum(clip.split == split for clip in clips) for split in source.splits}
     subset = {
         split: f"{counts[split]} of {official} clips"
         for split, official in source.splits.items()
         if official not in (None, counts[split])
     }
-    write_manifest(manifest, dataset, root, degradation, [entry for entry, _ in results], subset=subset)
+    facts = {"kind": dataset, "subset": subset}
+    write_manifest(manifest, name or dataset, root, degradation, [entry for entry, _ in results], **facts)
 
 
 def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
