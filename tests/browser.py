@@ -78,6 +78,25 @@ class Browser:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
+    def in_frame(self, expression: str):
+        """The value of a JavaScript expression in the page's only frame, once that has loaded."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            frames = self("Page.getFrameTree")["frameTree"].get("childFrames", [])
+            if frames:
+                world = self("Page.createIsolatedWorld", frameId=frames[0]["frame"]["id"])
+                place = {"contextId": world["executionContextId"], "returnByValue": True}
+                ready = self("Runtime.evaluate", expression="document.readyState", **place)
+                if ready["result"].get("value") == "complete":
+                    break
+            if time.monotonic() > deadline:
+                raise TimeoutError("no frame has loaded")
+            time.sleep(0.05)
+        result = self("Runtime.evaluate", expression=expression, **place)
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
+        return result["result"].get("value")
+
     def wait_for(self, condition: str) -> None:
         """Until a JavaScript condition holds."""
         deadline = time.monotonic() + SECONDS

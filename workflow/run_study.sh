@@ -11,3 +11,5 @@ mkdir -p "results/$STUDY" 2>/dev/null && [ -w "results/$STUDY" ] ||
 lock="results/$STUDY/.lock"
 if ! flock --nonblock "$lock" true; then echo "study: waiting for another run of $STUDY to end ..."; fi
 flock "$lock" .venv/bin/snakemake --cores "${CORES:-2}" --configfile "$config" --nolock --rerun-incomplete --quiet rules host "$@"
+page="results/$STUDY/report.html"
+[ ! -f "$page" ] || echo "The report: file://$(echo "$PWD" | sed 's/ /%20/g')/$page"

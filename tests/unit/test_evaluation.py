@@ -108,9 +108,14 @@ def test_scores_are_those_of_the_restored_frames(manifest, network):
     np.testing.assert_allclose(of_clip["ssim_y"], expected["ssim_y"], atol=1e-5)
     assert rows["psnr_y"].isna().all()  # not asked for
     assert set(rows["trained_on"]) == {"BI"} and set(rows["num_frames"]) == {3}
-    pictures = sorted((manifest.parent / "seed_0").iterdir())
-    assert [path.name for path in pictures] == ["first_00000002.png", "second_00000002.png"]
-    np.testing.assert_array_equal(read_frame(pictures[1]), restored[2])
+    kept = manifest.parent / "seed_0"
+    assert sorted(path.name for path in kept.iterdir()) == [
+        "first_00000002.png",
+        "rows",
+        "second_00000002.png",
+    ]
+    np.testing.assert_array_equal(read_frame(kept / "second_00000002.png"), restored[2])
+    np.testing.assert_array_equal(read_frame(kept / "rows" / "second.png"), restored[:, HEIGHT // 2])
 
 
 def test_lpips_and_motion_of_lpips(manifest, lpips_weights):
@@ -158,6 +163,12 @@ def test_a_clip_shorter_than_the_window_is_named(tmp_path, network):
     files, _ = network()
     with pytest.raises(InputError, match="clips/short: full cannot restore it: .*2 frames"):
         run(tmp_path / "manifest.json", variant="full", **files)
+
+
+def test_frames_of_a_degradation_that_was_not_asked_for_are_refused(manifest):
+    with pytest.raises(InputError, match="degradation is BI, the study asks for BD; use other data"):
+        run(manifest, degradation="BD")
+    assert not (manifest.parent / "seed_0.csv").exists()
 
 
 def test_unknown_metric_is_refused(manifest):

@@ -4,24 +4,45 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from conftest import ROOT
+from safetensors.torch import save_file
 from synthetic import BASELINE, write_study
+from tiny_training import MODEL, write_variant
 
-from vsrbench.data.clips import write_frame
+from models import ModelConfig, build_model
 from vsrbench.data.datasets import load_clips
+from vsrbench.data.degradation import SCALE
 from vsrbench.data.photo_motion import generate
+from vsrbench.examples import find_crop, find_example
 from vsrbench.figures import draw_clips, make_figures, pareto_front
-from vsrbench.pictures import SCALE, find_crop, find_example
+from vsrbench.gallery import figures_of, looked_into
+from vsrbench.insides import draw_attention, draw_flow
+from vsrbench.pictures import draw_profiles, worst_stretch
 from vsrbench.plotting import _spread
+from vsrbench.probing import probe
 from vsrbench.results import read_results
+from vsrbench.samples import keep_samples
+from vsrbench.study import load_study
 
-FIGURES = ("costs", "training", "differences", "clips", "comparison", "errors")
+FIGURES = (
+    "costs",
+    "training",
+    "differences",
+    "clips",
+    "comparison",
+    "errors",
+    "profiles",
+    "flow",
+    "attention",
+)
 EFFECTS = {"full": (0, 0.15), "fcsa": (-0.7, 0.4), "channel_norm": (-0.1, 0.14), BASELINE: (-1.2, None)}
 NOISE = {"full": 5, "fcsa": 20, "channel_norm": 10, BASELINE: 40}
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """The arguments of `make_figures` for three small clips, with one restored frame of each."""
+    """The arguments of `make_figures` for three small clips, with what is kept of each restored one."""
     folder = tmp_path_factory.mktemp("results") / "demo"
     data = folder / "data" / "photo_motion"
     counts = {"train": 0, "validation": 0, "test": 1}
@@ -33,19 +54,30 @@ def study(tmp_path_factory):
     (data / "manifest.json").write_text(manifest)
     random = np.random.default_rng(0)
     for evaluation in files["evaluations"]:
-        evaluation.with_suffix("").mkdir()
         for clip in clips:
-            gt = clip.read_gt([1])[0]
+            gt = clip.read_gt(clip.scored)
             noisy = gt + random.normal(0, NOISE[evaluation.parent.name], gt.shape)
-            path = evaluation.with_suffix("") / f"{clip.name}_{1:08d}.png"
-            write_frame(path, noisy.clip(0, 255).astype(np.uint8))
+            restored = iter(noisy.clip(0, 255).astype(np.uint8))
+            assert len(list(keep_samples(restored, clip, evaluation.with_suffix("")))) == 3
     del files["published"]
-    return files | {"folder": folder / "figures"}
+    probes = [look_inside(folder, data / "manifest.json", variant) for variant in ("full", "fcsa")]
+    return files | {"probes": probes, "folder": folder / "figures"}
+
+
+def look_inside(folder, manifest, variant):
+    """The probe of a tiny network that was not trained."""
+    model = {"attention": {"full": "stcsa", "fcsa": "fcsa"}[variant], "feed_forward": "flow_aligned"}
+    weights = folder / "weights.safetensors"
+    out = folder / "probes" / "photo_motion" / variant / "seed_1.safetensors"
+    save_file(build_model(ModelConfig(**MODEL | model)).state_dict(), weights)
+    config = write_variant(folder / "variant.yaml", model=model)
+    probe(config=config, weights=weights, manifest=manifest, out=out)
+    return out
 
 
 @pytest.fixture(scope="module")
 def results(study):
-    return read_results(**{key: value for key, value in study.items() if key != "folder"})
+    return read_results(**{key: value for key, value in study.items() if key not in ("folder", "probes")})
 
 
 def test_every_figure_is_drawn_twice_the_same(study, tmp_path):
@@ -64,7 +96,7 @@ def test_example_is_the_median_clip_and_the_weakest_variant(study, results):
     example = find_example(results, study["manifests"][0], frames)
     rows = results.rows.query("frame == 1 and seed <= 1").set_index(["clip", "variant"])["psnr_rgb"].unstack()
     median = (rows["full"] - rows[BASELINE]).sort_values().index[1]
-    assert example.label == f"photo_motion\n{median}"
+    assert example.label == f"photo_motion\n{median}" and example.frame == 1
     assert list(example.restored) == [BASELINE, "fcsa", "full"]
     assert example.psnr["full"] == pytest.approx(rows.loc[median, "full"])
     assert example.gt.shape == (64, 64, 3) and example.lq.shape == (16, 16, 3)
@@ -121,3 +153,34 @@ def test_no_restored_frames_no_pictures(study, results, tmp_path):
     assert find_example(results, study["manifests"][0], {}) is None
     for evaluation in study["evaluations"]:
         assert evaluation.with_suffix("").is_dir()
+
+
+def test_the_stretch_of_a_row_is_where_the_error_is():
+    truth = np.zeros((3, 100, 3), np.uint8)
+    profile = truth.copy()
+    profile[1, 60:66] = 200
+    start, stop = worst_stretch(profile, truth, 16)
+    assert stop - start == 16 and start <= 60 and stop >= 66
+
+
+def test_what_is_not_there_leaves_a_line_and_no_gap(tmp_path):
+    for draw in (draw_profiles, draw_flow, draw_attention):
+        draw([], tmp_path / "empty")
+        assert cv2.imread(str(tmp_path / "empty.png")).shape[0] < 100
+
+
+def settings(variants, **model):
+    """A study of the workflow's tests, as it is checked."""
+    tiny = yaml.safe_load((ROOT / "tests" / "workflow" / "tiny.yaml").read_text()) | {"variants": variants}
+    tiny["overrides"]["model"] |= model
+    return load_study(tiny).variants
+
+
+def test_a_study_has_the_figures_that_it_can_show():
+    variants = settings(["fcsa_token_wise", "no_attention", "full", "fcsa"])
+    assert set(figures_of(variants)) == set(FIGURES)
+    assert looked_into(variants) == ["full", "fcsa_token_wise"]
+    assert set(FIGURES) - set(figures_of(settings(["full"], flow="oracle"))) == {"flow"}
+    blind = settings(["full"], attention="none")
+    assert set(FIGURES) - set(figures_of(blind)) == {"attention"}
+    assert looked_into(blind) == ["full"]

@@ -41,10 +41,10 @@ def test_comment_docstring_and_blank_lines_change_nothing(project):
     assert changed(before) == set()
 
 
-def test_network_mathematics_touches_training_scoring_and_timing_only(project):
+def test_network_mathematics_touches_what_runs_a_network_only(project):
     before = digests()
     project("models/attention.py", "class ", "CONSTANT = 2\n\n\nclass ")
-    assert changed(before) == {"train", "evaluate", "measure_runtime"}
+    assert changed(before) == {"train", "evaluate", "probe", "measure_runtime"}
 
 
 def test_metric_mathematics_touches_scoring_only(project):

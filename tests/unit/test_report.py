@@ -47,6 +47,7 @@ def study(tmp_path_factory) -> Path:
         note="What a reader must know.",
         figures=[figures / "costs.svg", figures / "comparison.png"],
         page=folder / "report.html",
+        tables=folder / "tables" / "ablations.html",
         findings=folder / "findings.rst",
     )
     return folder
@@ -168,16 +169,40 @@ def test_the_browser_notices_what_it_must(tmp_path):
 WORKFLOW = """
 report: "{texts}/study.rst"
 
-rule page:
+rule make_report:
     output:
-        report("results/small/report.html", category="Report", caption="{texts}/report.rst"),
+        report(
+            "results/small/tables/ablations.html",
+            category="Tables",
+            caption="{texts}/ablations.rst",
+            labels={{"table": "All tables"}},
+        ),
     shell:
         "true"
+
+
+rule make_figures:
+    output:
+        report(
+            "results/small/figures/costs.svg",
+            category="Figures",
+            caption="{texts}/costs.rst",
+            labels={{"figure": "costs"}},
+        ),
+    shell:
+        "true"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.make_report.output,
+        rules.make_figures.output,
 """
 
 
 @needs_chromium
-def test_snakemakes_own_report_opens_with_the_answers(study, tmp_path):
+def test_snakemakes_own_report_is_one_file_with_answers_tables_and_figures(study, tmp_path):
     (tmp_path / "Snakefile").write_text(WORKFLOW.format(texts=ROOT / "workflow" / "report"))
     (tmp_path / "study.yaml").write_text(
         yaml.safe_dump({"study": "small", "title": "A title", "note": "A note"})
@@ -186,10 +211,33 @@ def test_snakemakes_own_report_opens_with_the_answers(study, tmp_path):
     snakemake = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "study.yaml"]
     for arguments in (["--touch"], ["--report", "report.html"]):
         subprocess.run([*snakemake, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+    alone = (tmp_path / "report.html").rename(tmp_path.parent / f"{tmp_path.name}.html")
     with open_browser(tmp_path / "profile") as browser:
-        browser.open(tmp_path / "report.html")
+        browser.open(alone)
         browser.wait_for("document.body.innerText.includes('A title')")
         words = browser.evaluate("document.body.innerText")
         assert "Of 9 changes to it, on photo_motion" in words and "A note" in words
         assert browser.evaluate("document.querySelector('.prose').getBoundingClientRect().top") >= 0
+
+        show(browser, "Figures")
+        browser.wait_for("[...document.images].some((image) => image.naturalWidth == 80)")
+
+        browser.evaluate("[...document.querySelectorAll('a')].find((a) => a.innerText == 'Results').click()")
+        show(browser, "Tables")
+        browser.wait_for("document.querySelector('iframe') !== null")
+        table = "document.querySelector('#table-1 table')"
+        heading = f"{table}.tHead.rows[0].cells[5]"
+        rows = f"[...{table}.tBodies[0].querySelectorAll('tr.row')].map((row) => row.cells[5].innerText)"
+        browser.in_frame(f"{heading}.querySelector('button').click()")
+        values = [float(cell.split()[0]) for cell in browser.in_frame(rows)]
+        assert values == sorted(values, reverse=True) and len(set(values)) > 2
         assert browser.errors == [] and browser.outgoing() == []
+
+
+def show(browser, category: str) -> None:
+    """Open the first item of a category in Snakemake's report."""
+    menu = f"[...document.querySelectorAll('a')].find((a) => a.innerText.trim() == '{category}')"
+    browser.wait_for(f"Boolean({menu})")
+    browser.evaluate(f"{menu}.click()")
+    browser.wait_for("document.querySelector('a[iconname=eye]') !== null")
+    browser.evaluate("document.querySelector('a[iconname=eye]').click()")

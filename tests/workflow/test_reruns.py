@@ -50,7 +50,7 @@ def test_second_start_has_nothing_to_do(finished):
             "ablations/fcsa.yaml",
             "attention: fcsa",
             "attention: fcsa, num_heads: 2",
-            {"resolve_variant", "train", "evaluate", "measure_runtime"} | RESULTS,
+            {"resolve_variant", "train", "evaluate", "probe", "measure_runtime"} | RESULTS,
         ),
         (
             "workflow/vsrbench/metrics.py",
@@ -62,7 +62,7 @@ def test_second_start_has_nothing_to_do(finished):
             "workflow/vsrbench/losses.py",
             ".add(1e-12)",
             ".add(1e-6)",
-            {"train_flow", "train", "evaluate"} | RESULTS,
+            {"train_flow", "train", "evaluate", "probe"} | RESULTS,
         ),
     ],
     ids=["comment", "comment in an ablation", "title", "ablation", "metric", "loss"],

@@ -9,6 +9,7 @@ from vsrbench.cluster import check_cluster, wait_for_earlier_jobs
 from vsrbench.demands import flow_minutes, training_minutes
 from vsrbench.errors import InputError
 from vsrbench.failures import last_words
+from vsrbench.gallery import figures_of, looked_into
 from vsrbench.provenance import STEPS, code_digest
 from vsrbench.study import load_study, needs_flow
 
@@ -70,6 +71,15 @@ def evaluations(*variants):
     ]
 
 
+def probes():
+    """What is seen inside a network of each kind of attention, with its first seed."""
+    return [
+        f"results/{STUDY.name}/probes/{dataset}/{variant}/seed_{STUDY.settings['seeds'][0]}.safetensors"
+        for variant in looked_into(STUDY.variants)
+        for dataset in STUDY.scores(variant)
+    ]
+
+
 def manifests():
     """Of every data set that the study trains on or scores."""
     return [
@@ -101,7 +111,7 @@ def summary():
     )
     if not page.is_file():
         return ""
-    return f"{table.read_text()}\nThe report: {page.as_uri()}\nTables and figures: {page.parent}"
+    return f"{table.read_text()}\nTables, figures and {page.name}: {page.parent}"
 
 
 def ask_cluster():

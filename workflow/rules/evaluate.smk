@@ -1,5 +1,6 @@
 # Needs: weights (train.smk) and verified data (data.smk).
-# Gives: results/{study}/evaluations/{dataset}/{variant}/seed_{seed}.csv   one row per frame
+# Gives: results/{study}/evaluations/{dataset}/{variant}/seed_{seed}.csv      one row per frame
+#        results/{study}/probes/{dataset}/{variant}/seed_{seed}.safetensors   attention and flow of a few frames
 # Bicubic is scored first by the same code; networks are scored only where it meets the published anchor.
 
 
@@ -30,6 +31,26 @@ rule evaluate:
         " --rows {output.rows:q} --frames {output.frames:q} --log {log:q}"
 
 
+rule probe:
+    "Look inside one network, for the figures of attention and optical flow."
+    input:
+        config=ancient("results/{study}/configs/{variant}.yaml"),
+        weights="results/{study}/runs/{variant}/seed_{seed}/weights.safetensors",
+        manifest="results/{study}/data/{dataset}/manifest.json",
+    output:
+        "results/{study}/probes/{dataset}/{variant}/seed_{seed}.safetensors",
+    log:
+        "results/{study}/logs/probe/{dataset}_{variant}_seed_{seed}.log",
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        code=CODE["probe"],
+    shell:
+        "vsrbench probe --config {input.config:q} --weights {input.weights:q} --manifest {input.manifest:q}"
+        " --out {output:q} --log {log:q}"
+
+
 rule gate:
     "Hold bicubic's scores against the published anchors before any network is scored."
     input:
@@ -39,8 +60,8 @@ rule gate:
         "results/{study}/evaluations/{dataset}/gate.json",
     log:
         "results/{study}/logs/gate/{dataset}.log",
+    params:
+        least_clip=flags(**STUDY.least_clip()),
     shell:
         "vsrbench gate --rows {input.rows:q} --manifest {input.manifest:q} {params.least_clip:q}"
         " --out {output:q} --log {log:q}"
-    params:
-        least_clip=flags(**STUDY.least_clip()),

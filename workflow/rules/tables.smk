@@ -3,7 +3,7 @@
 #        results/{study}/figures/     each figure as SVG and PNG
 #        results/{study}/report.html  the study's questions and answers on one page
 #        results/{study}/wandb/       the study as W&B runs
-FIGURES = ["differences", "costs", "comparison", "errors", "clips", "training"]
+FIGURES = figures_of(STUDY.variants)
 
 
 rule make_tables:
@@ -17,13 +17,7 @@ rule make_tables:
             "results/{study}/data/{dataset}/manifest.json", study=STUDY.name, dataset=STUDY.datasets
         ),
     output:
-        report(
-            "results/{study}/tables/ablations.md",
-            caption="../report/ablations.rst",
-            category="Tables",
-            labels={"table": "Ablations"},
-        ),
-        multiext("results/{study}/tables/ablations", ".csv", ".tex", ".txt", "_tidy.csv"),
+        multiext("results/{study}/tables/ablations", ".md", ".csv", ".tex", ".txt", "_tidy.csv"),
         multiext("results/{study}/tables/published", ".csv", ".md"),
         "results/{study}/tables/factorial.csv",
     log:
@@ -39,6 +33,7 @@ rule make_figures:
     "Draw what the tables say, with its uncertainty, and restored frames side by side."
     input:
         **rules.make_tables.input,
+        probes=probes(),
     output:
         *[
             report(
@@ -62,11 +57,12 @@ rule make_report:
         **rules.make_tables.input,
         figures=expand("results/{study}/figures/{figure}.svg", study=STUDY.name, figure=FIGURES),
     output:
-        page=report(
-            "results/{study}/report.html",
-            caption="../report/report.rst",
-            category="Report",
-            labels={"page": "The whole study"},
+        page="results/{study}/report.html",
+        tables=report(
+            "results/{study}/tables/ablations.html",
+            caption="../report/ablations.rst",
+            category="Tables",
+            labels={"table": "All tables"},
         ),
         findings="results/{study}/findings.rst",
     log:

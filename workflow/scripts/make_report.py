@@ -17,5 +17,6 @@ make_report(
     title=params.title,
     note=params.note,
     page=Path(snakemake.output.page),  # noqa: F821
+    tables=Path(snakemake.output.tables),  # noqa: F821
     findings=Path(snakemake.output.findings),  # noqa: F821
 )

@@ -6,28 +6,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tqdm import tqdm
 
-from models import build_model
 from models.baselines import Bicubic
 from vsrbench.config import Variant, load_variant
-from vsrbench.data.clips import Clip, write_frame
+from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
 from vsrbench.errors import InputError
 from vsrbench.files import atomic_write
 from vsrbench.inference import restore_clip, to_uint8
 from vsrbench.metrics import METRICS
 from vsrbench.provenance import code_digest, config_digest
+from vsrbench.samples import SAMPLES, keep_samples
 from vsrbench.scoring import Scorer
+from vsrbench.trained import load_trained
 
 COLUMNS = (
     *("study", "variant", "seed", "dataset", "clip", "frame"),
     *METRICS,
     *("mode", "tile_overlap", "num_frames", "degradation", "trained_on", "code_digest", "config_digest"),
 )
-PICTURES = 8  # clips of which one frame is kept as a picture
 _READ_AT_ONCE = 16  # ground-truth frames in memory where the low-quality ones are made from them
 
 Restore = Callable[[Clip], Iterator[np.ndarray]]
@@ -41,9 +39,9 @@ def evaluate(
     manifest: Path,
     rows: Path,
     frames: Path,
-    degradation: str | None = None,
     config: Path | None = None,
     weights: Path | None = None,
+    degradation: str | None = None,
     mode: str = "tiled",
     tile_overlap: int | None = None,
     precision: str = "float32",
@@ -54,9 +52,10 @@ def evaluate(
     """Restore and score the test clips of a data set that was verified or generated.
 
     `config` is a resolved variant and `weights` what was trained for it; without them, frames are enlarged
-    by bicubic. Writes the CSV `rows`, and the middle scored frames of the first clips as pictures into the
-    folder `frames`. A metric that is not among `metrics` or cannot be had (`Scorer.score`) leaves its column
-    empty; identical frames have infinite PSNR, and the row says so.
+    by bicubic. Writes the CSV `rows`, and what `samples` keeps of the first clips into the folder `frames`.
+    A metric that is not among `metrics` or cannot be had (`Scorer.score`) leaves its column empty; identical
+    frames have infinite PSNR, and the row says so. Frames of another `degradation` than the one named are
+    refused.
     """
     if (config is None) != (weights is None):
         raise InputError(f"{variant}: give both --config and --weights, or neither for bicubic")
@@ -74,8 +73,8 @@ def evaluate(
     with tqdm(total=sum(len(clip.scored) for clip in clips), desc=variant, unit="frame") as progress:
         for number, clip in enumerate(clips):
             restored = restore(clip)
-            if number < PICTURES:
-                restored = _keep_middle(restored, clip, Path(frames))
+            if number < SAMPLES:
+                restored = keep_samples(restored, clip, Path(frames))
             place = {"dataset": clip.dataset, "clip": clip.name, "degradation": clip.degradation}
             for scores in scorer.score(clip, restored):
                 found.append(method | place | scores)
@@ -108,13 +107,7 @@ def _network(
     device: torch.device,
 ) -> Restore:
     """Restore the scored frames by a trained network."""
-    model = build_model(variant.model)
-    try:
-        model.load_state_dict(load_file(weights))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{weights}: not weights of {variant.variant} ({reason}); train it again") from None
-    model.eval()
+    model = load_trained(variant, weights)
     wants_flows = variant.model.feed_forward == "flow_aligned" and variant.model.flow == "oracle"
 
     def restore(clip: Clip) -> Iterator[np.ndarray]:
@@ -153,13 +146,3 @@ def _read_lq(clip: Clip) -> np.ndarray:
     return np.concatenate(
         [clip.read(range(start, min(start + _READ_AT_ONCE, clip.num_frames)))[0] for start in starts]
     )
-
-
-def _keep_middle(restored: Iterable[np.ndarray], clip: Clip, folder: Path) -> Iterator[np.ndarray]:
-    """Pass the frames on and write the middle one, `<clip>_<frame>.png`."""
-    middle = clip.scored[len(clip.scored) // 2]
-    for index, frame in zip(clip.scored, restored, strict=True):
-        if index == middle:
-            with atomic_write(folder / f"{clip.name.replace('/', '_')}_{index:08d}.png") as partial:
-                write_frame(partial, frame)
-        yield frame

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
 from vsrbench import plotting
-from vsrbench.pictures import draw_pictures
+from vsrbench.examples import find_examples
+from vsrbench.gallery import figures_of
+from vsrbench.insides import draw_attention, draw_flow, find_probes
+from vsrbench.pictures import draw_comparison, draw_errors, draw_profiles
 from vsrbench.records import read_history
 from vsrbench.results import Results, read_results, run_of
 from vsrbench.statistics import BASELINE
@@ -26,12 +30,13 @@ def make_figures(
     runtimes: Iterable[Path],
     provenance: Iterable[Path],
     manifests: Iterable[Path],
+    probes: Iterable[Path],
     folder: Path,
 ) -> None:
-    """Write `costs`, `training`, `differences`, `clips`, `comparison` and `errors` as SVG and PNG.
+    """Write the figures that `gallery.figures_of` names as SVG and PNG.
 
-    The lists of files are those of `read_results`. Restored frames lie in the folders named like the
-    evaluations, logs of training beside the provenance.
+    The lists of files are those of `read_results`, and `probing.probe`'s. Restored frames lie in the folders
+    named like the evaluations, logs of training beside the provenance.
     """
     evaluations, provenance, manifests = list(evaluations), list(provenance), list(manifests)
     results = read_results(
@@ -42,12 +47,22 @@ def make_figures(
         manifests=manifests,
     )
     tidy = tidy_table(results)
-    draw_costs(wide_table(results, tidy), folder / "costs")
     logs = {run_of(path): Path(path).with_name("train.jsonl") for path in provenance}
-    draw_training(logs, folder / "training")
-    draw_differences(tidy, folder / "differences")
-    draw_clips(results, folder / "clips")
-    draw_pictures(results, evaluations, manifests, folder)
+    examples = find_examples(results, evaluations, manifests)
+    seen = find_probes(examples, probes)
+    drawing = {
+        "differences": partial(draw_differences, tidy),
+        "costs": partial(draw_costs, wide_table(results, tidy)),
+        "comparison": partial(draw_comparison, examples),
+        "errors": partial(draw_errors, examples),
+        "profiles": partial(draw_profiles, examples),
+        "flow": partial(draw_flow, seen),
+        "attention": partial(draw_attention, seen),
+        "clips": partial(draw_clips, results),
+        "training": partial(draw_training, logs),
+    }
+    for name in figures_of(results.variants):
+        drawing[name](folder / name)
 
 
 def draw_costs(wide: pd.DataFrame, path: Path) -> None:

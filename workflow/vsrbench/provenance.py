@@ -25,6 +25,7 @@ STEPS = {
     "train_flow": "vsrbench.flow_training",
     "train": "vsrbench.training",
     "evaluate": "vsrbench.evaluation",
+    "probe": "vsrbench.probing",
     "measure_runtime": "vsrbench.runtime",
 }
 

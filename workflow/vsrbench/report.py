@@ -49,12 +49,14 @@ def make_report(
     note: str,
     figures: Iterable[Path],
     page: Path,
+    tables: Path,
     findings: Path,
     published: Path = PUBLISHED,
 ) -> None:
-    """Write `page`, the report, and `findings`, its words for the front page of Snakemake's own report.
+    """Write `page`, the report; `tables`, the same without figures; and `findings`, its words.
 
-    `figures` are shown in their order; each may have a caption `workflow/report/<its name>.rst`.
+    `figures` are shown in their order; each may have a caption `workflow/report/<its name>.rst`. The other
+    two are for Snakemake's own report, which has the figures apart and can show no page of more than 2 MB.
     """
     results = read_results(
         evaluations=evaluations,
@@ -67,7 +69,8 @@ def make_report(
     found = find_answers(results, tidy)
     summary = summarise_findings(results, tidy, found)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEXTS), autoescape=True, trim_blocks=True)
-    html = environment.get_template("report.html.jinja").render(
+    template = environment.get_template("report.html.jinja")
+    shown = dict(
         title=title,
         note=note,
         full=results.variants["full"],
@@ -78,12 +81,16 @@ def make_report(
         verdicts=CHIPS,
         tables=_tables(results, tidy, compare_with_published(results, published)),
         runs=runs_table(results),
-        figures=[read_figure(Path(path)) for path in figures],
         conventions=_to_html("ablations"),
         style=Markup((TEXTS / "report.css").read_text()),
         script=Markup((TEXTS / "sort.js").read_text()),
     )
-    for path, text in ((page, html), (findings, to_restructured_text(summary, found))):
+    texts = {
+        page: template.render(**shown, figures=[read_figure(Path(path)) for path in figures]),
+        tables: template.render(**shown, figures=[]),
+        findings: to_restructured_text(summary, found),
+    }
+    for path, text in texts.items():
         with atomic_write(path) as partial:
             partial.write_text(text)
 
