@@ -127,6 +127,12 @@ def test_one_seed_has_no_interval(tmp_path):
     assert "[−" not in text
 
 
+def test_the_width_of_an_interval_from_two_seeds_is_explained(tmp_path):
+    note = "Two seeds leave one degree of freedom"
+    assert note in tables_of(tmp_path / "two", seeds=(1, 2))
+    assert note not in tables_of(tmp_path / "three", seeds=(1, 2, 3))
+
+
 def test_the_full_model_alone(tmp_path):
     text = tables_of(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)})
     assert "full " in text and "bicubic" in text and "nan" not in text
@@ -245,6 +251,10 @@ def test_explain_names_the_runs(study, capsys):
     printed = capsys.readouterr().out
     assert "evaluations/photo_motion/fcsa/seed_1.csv" in printed
     assert "runs/fcsa/seed_2: revision abc" in printed
+    assert "/full/" not in printed
+    explain(study / "tables" / "ablations.csv", "fcsa:psnr_rgb_difference")
+    printed = capsys.readouterr().out
+    assert "runs/fcsa/seed_2: revision abc" in printed and "runs/full/seed_2: revision abc" in printed
     explain(study / "tables" / "ablations.csv", "fcsa:latency_ms")
     assert "runtime/fcsa.json" in capsys.readouterr().out
 

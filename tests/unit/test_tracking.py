@@ -1,9 +1,11 @@
 """The W&B mirror, read back from the files that it writes and from a service that records what it is sent."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,8 +15,11 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 from synthetic import CLIPS, EFFECTS, write_study
+from tiny_training import write_stores, write_variant
 
 from vsrbench.errors import InputError
+from vsrbench.files import sha256
+from vsrbench.interruption import GO_ON_LATER
 from vsrbench.records import find_records, read_history
 from vsrbench.statistics import BASELINE
 from vsrbench.tracking import sync
@@ -102,6 +107,49 @@ def test_a_run_interrupted_twice_is_one_run_without_gaps_or_repeats(study):
     assert summary["runtime_64x64/latency_ms"] > 0 and summary["parameters_m"] == EFFECTS["full"][1]
     assert summary["restored/photo_motion"]["count"] == 1
     assert summary["clips"]["nrows"] == sum(map(len, CLIPS.values()))
+
+
+def test_a_training_killed_twice_is_mirrored_as_if_nobody_had(tmp_path):
+    study = tmp_path / "results" / "tiny"
+    (study / "configs").mkdir(parents=True)
+    settings = {"iterations": 120, "log_interval": 5, "checkpoint_interval": 10, "validation_interval": 30}
+    config = write_variant(study / "configs" / "full.yaml", training=settings)
+    files = {"config": config} | write_stores(tmp_path)
+    run = study / "runs" / "full" / "seed_1"
+    assert train(files, run, signal.SIGTERM, after_lines=5) == GO_ON_LATER
+    assert train(files, run, signal.SIGKILL, after_lines=13) == -signal.SIGKILL
+    assert train(files, run) == 0
+    undisturbed = tmp_path / "undisturbed"
+    assert train(files, undisturbed) == 0
+
+    sync(study)
+    assert list(folders(study)) == ["full-seed_1"]
+    rows = history(inspect(folders(study)["full-seed_1"]))
+    logged = read_history(undisturbed / "train.jsonl")
+    assert [row["_step"] for row in rows] == list(logged) == list(range(5, 121, 5))
+    for row in rows:
+        for key in ("loss", "gradient_norm", "learning_rate", "validation_psnr_rgb"):
+            assert row.get(key) == logged[row["_step"]].get(key)
+    summary = json.loads(inspector("--summary", "--json", str(folders(study)["full-seed_1"])))["summary"]
+    assert summary["attempts"] == 3
+    assert summary["weights_sha256"] == sha256(undisturbed / "weights.safetensors")
+
+
+def train(files: dict[str, Path], run: Path, number: int | None = None, after_lines: int = 0) -> int:
+    """Train until the end, or until the log has so many lines and a signal is sent; the exit status."""
+    options = [argument for name, path in files.items() for argument in (f"--{name.replace('_', '-')}", path)]
+    command = [sys.executable, "-m", "vsrbench", "train", "--seed", "1", *options]
+    run.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen(
+        [*map(str, command), "--out", str(run / "weights.safetensors")], stderr=subprocess.DEVNULL
+    ) as process:
+        log = run / "train.jsonl"
+        while number is not None and process.poll() is None:
+            if log.is_file() and log.read_text().count("\n") >= after_lines:
+                process.send_signal(number)
+                break
+            time.sleep(0.002)
+    return process.returncode
 
 
 def test_only_what_changed_is_written_again(study):

@@ -11,13 +11,14 @@ from vsrbench.statistics import average_clips
 from vsrbench.tables import COSTS
 
 CLIPS_SHOWN = 10
+_OF_DIFFERENCES = ("_difference", "_low", "_high")
 
 
 def explain(table: Path, cell: str) -> None:
     """Print the value of `<variant>:<column>`, its parts, and the runs behind it.
 
-    `table` is any `ablations.*` of a study; `column` is one of `ablations.csv`. Raises InputError for a cell
-    that the table does not have.
+    Of a difference both sides are shown. `table` is any `ablations.*` of a study; `column` is one of
+    `ablations.csv`. Raises InputError for a cell that the table does not have.
     """
     wide = Path(table).with_name("ablations.csv")
     try:
@@ -36,6 +37,11 @@ def explain(table: Path, cell: str) -> None:
         print(f"{row['dataset']}, {variant}: {column} = {row[column]}")
         for line in _cost(study, row, column) if column.startswith(COSTS) else _scores(study, row, column):
             print(f"  {line}")
+        if column.endswith(_OF_DIFFERENCES) and variant != "full":
+            full = rows[(rows["variant"] == "full") & (rows["dataset"] == row["dataset"])].iloc[0]
+            print("  held against")
+            for line in _scores(study, full, column):
+                print(f"  {line}")
 
 
 def _scores(study: Path, row: pd.Series, column: str):

@@ -138,6 +138,8 @@ def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes in grid.flat[len(variants) :]:
             axes.set_axis_off()
+        for axes in grid.flat[max(0, len(variants) - columns) : len(variants)]:
+            axes.tick_params(labelbottom=True)  # also above a place that is empty
         for axes, variant in zip(grid.flat, variants, strict=False):
             for name in dict.fromkeys(("full", variant)):
                 low, high = curves[name].min(axis=1), curves[name].max(axis=1)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from vsrbench.config import ABLATIONS, Variant, read_yaml
 from vsrbench.results import Results
@@ -64,6 +65,13 @@ def _how_compared(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         "Differences from full are paired by seed and clip; in brackets the 95 % interval for other seeds "
         "and clips (where there is one clip, for other seeds). ≈: smaller than its interval, not resolved."
     )
+    seeds = int(compared["paired_seeds"].min())
+    if seeds == 2:
+        two, three = (stats.t.isf(0.025, number - 1) for number in (2, 3))
+        yield Remark(
+            f"Two seeds leave one degree of freedom, so that an interval reaches up to {two:.1f} standard "
+            f"errors to either side, even past what is possible; with three seeds it is {three:.1f}."
+        )
     kept = compared[compared["p_holm"] < 0.05].index.droplevel("metric")
     named = ", ".join(f"{variant} ({dataset})" for dataset, variant in kept) or "none"
     yield Remark(
