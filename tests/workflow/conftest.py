@@ -1,4 +1,4 @@
-"""Every test here gets its own copy of the workflow."""
+"""Every test here gets its own copy of the workflow, or shares one in which the tiny study is finished."""
 
 import pytest
 from workflow_copy import Workflow, copy_of_the_workflow
@@ -7,3 +7,12 @@ from workflow_copy import Workflow, copy_of_the_workflow
 @pytest.fixture
 def workflow(tmp_path) -> Workflow:
     return copy_of_the_workflow(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Workflow:
+    """The tiny study, run through the whole DAG; what a test edits there it puts back."""
+    workflow = copy_of_the_workflow(tmp_path_factory.mktemp("finished"))
+    result = workflow.snakemake()
+    assert result.returncode == 0, result.stdout
+    return workflow

@@ -9,15 +9,6 @@ import pytest
 from workflow_copy import copy_of_the_workflow
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The tiny study, run through the whole DAG."""
-    workflow = copy_of_the_workflow(tmp_path_factory.mktemp("finished"))
-    result = workflow.snakemake()
-    assert result.returncode == 0, result.stdout
-    return workflow
-
-
 def planned(workflow) -> set[str]:
     """Rules that a dry run would start."""
     result = workflow.snakemake("-n", "--quiet", "rules")

@@ -18,6 +18,7 @@ from vsrbench.probing import Probe, read_probe
 SHARES = LogNorm(0.1, 100)  # percent of a token's attention
 ARROWS = 12  # along the shorter edge
 WHEEL = 201  # pixels
+FAINT = -128, 383  # a grey picture of 0 to 255 shown at half its contrast, lest it be taken for attention
 VEIL = 0.7  # how much of the picture below a share of attention hides
 
 
@@ -122,7 +123,14 @@ def draw_attention(seen: list[tuple[Example, dict[str, Probe]]], path: Path) -> 
             lq = example.clip.read(query.frames)[0][:, top : top + height, left : left + width].mean(-1)
             shares = 100 * probe.attention[block].mean(0)
             for axes, frame, picture, share in zip(slots, query.frames, lq, shares, strict=True):
-                show(axes, picture, f"frame {frame}\n{share.sum():.0f} %", cmap="gray", vmin=0, vmax=255)
+                show(
+                    axes,
+                    picture,
+                    f"frame {frame}\n{share.sum():.0f} %",
+                    cmap="gray",
+                    vmin=FAINT[0],
+                    vmax=FAINT[1],
+                )
                 _veil(axes, share)
             edge = query.patch
             frame_in(slots[query.slot], query.column * edge - left, query.row * edge - top, edge, edge)

@@ -1,0 +1,72 @@
+"""What a finished study hands over: Snakemake's own report as one file, and the address of its page."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, open_browser
+
+FIGURES = {
+    "differences",
+    "costs",
+    "comparison",
+    "errors",
+    "profiles",
+    "flow",
+    "attention",
+    "clips",
+    "training",
+}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; Debian's package chromium has it")
+def test_snakemakes_report_is_one_file_that_shows_every_figure_and_the_tables(finished, tmp_path):
+    result = finished.snakemake("--report", str(tmp_path / "report.html"))
+    assert result.returncode == 0, result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    with open_browser(tmp_path / "profile") as browser:
+        browser.open(tmp_path / "report.html")
+        open_category(browser, "Figures")
+        rows = "[...document.querySelectorAll('tr')].filter((row) => row.querySelector('a[iconname=eye]'))"
+        names = browser.evaluate(f"{rows}.map((row) => row.innerText.trim())")
+        assert set(names) == FIGURES
+        for number in range(len(names)):
+            browser.evaluate("window.before = document.images[document.images.length - 1].src")
+            browser.evaluate(f"{rows}[{number}].querySelector('a[iconname=eye]').click()")
+            last = "document.images[document.images.length - 1]"
+            browser.wait_for(f"{last}.src != window.before && {last}.naturalWidth > 200")
+
+        browser.open(tmp_path / "report.html")
+        open_category(browser, "Tables")
+        browser.evaluate("document.querySelector('a[iconname=eye]').click()")
+        browser.wait_for("document.querySelector('iframe') !== null")
+        text = browser.in_frame("document.querySelector('#table-1 table').innerText")
+        assert all(variant in text for variant in (*finished.study["variants"], "bicubic"))
+        assert browser.errors == [] and browser.outgoing() == []
+
+
+def open_category(browser, name: str) -> None:
+    link = f"[...document.querySelectorAll('a')].find((a) => a.innerText.trim() == '{name}')"
+    browser.wait_for(f"Boolean({link})")
+    browser.evaluate(f"{link}.click()")
+    browser.wait_for("document.querySelector('a[iconname=eye]') !== null")
+
+
+def test_the_last_words_are_the_address_of_the_report(finished):
+    """Also where there was nothing left to do."""
+    folder = finished.folder
+    shutil.copy(folder / "study.yaml", folder / "workflow" / "config" / "tiny.yaml")
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    result = subprocess.run(
+        ["sh", "workflow/run_study.sh"],
+        cwd=folder,
+        env=finished.environment(STUDY="tiny"),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Nothing to be done" in result.stdout + result.stderr
+    page = folder / "results" / "tiny" / "report.html"
+    assert result.stdout.splitlines()[-1] == f"The report: {page.as_uri()}"
