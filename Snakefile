@@ -33,6 +33,7 @@ wildcard_constraints:
 localrules:
     all,
     resolve_variant,
+    state_recipe,
     gate,
 
 

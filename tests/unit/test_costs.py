@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT
+from workflow_copy import ROOT
 
 from vsrbench.config import read_yaml, resolve_variant
 from vsrbench.costs import flow_training_cost, tile_operations, training_cost
@@ -50,7 +50,8 @@ def test_bfloat16_halves_what_is_saved(published, cost):
 
 
 def test_a_tile_shares_work_with_the_windows_before(published):
-    assert tile_operations(published) == pytest.approx(0.66 * FORWARD, rel=0.05)
+    # The share that the reference gives for a 180 x 320 frame, which also counts its 45 distinct tiles of 50.
+    assert tile_operations(published) == pytest.approx(0.66 / (45 / 50) * FORWARD, rel=0.02)
 
 
 def test_wider_spynet_costs_more():

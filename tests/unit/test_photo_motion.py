@@ -125,12 +125,12 @@ def test_translation_stays_within_twelve_pixels_a_frame():
 
 @pytest.mark.parametrize(("name", "step"), [("forward", -1), ("backward", 1)])
 def test_flow_warps_each_neighbour_onto_the_frame(folder, name, step):
-    """Subsampled LQ pixels are GT pixels, so that the GT of the neighbour, read at 4 q + 4 u, must be the LQ.
+    """Subsampled LQ pixels are GT pixels, so that the GT of the neighbour, read at 4 q + 1 + 4 u, must be the LQ.
 
     Outside occlusions the PSNR is above 35 dB on average over the clips and above 30 dB in each, limited by
     interpolation and by the foreground's soft edge; a flow off by 0.1 LQ pixels loses more than 3 dB.
     """
-    rows, columns = np.mgrid[0:96:4, 0:96:4].astype(float)
+    rows, columns = np.mgrid[1:96:4, 1:96:4].astype(float)
     psnr = {}
     for clip in clips(folder):
         flows, (lq, gt) = load_file(clip.flow), clip.read()
@@ -182,7 +182,7 @@ def test_flow_follows_the_phase_of_the_degradation(tmp_path):
         clip = find_clips("photo_motion", "test", folder, degradation)[0]
         flows[degradation] = clip.read_flows()[0][1].astype(float)
     places = np.mgrid[2:20, 2:20].astype(float)
-    phase = DEGRADATIONS["BI"].phase / 4
+    phase = (DEGRADATIONS["BI"].phase - DEGRADATIONS["subsample"].phase) / 4
     shifted = [map_coordinates(flows["subsample"][c], places + phase, order=1) for c in (0, 1)]
     difference = np.abs(np.stack(shifted) - flows["BI"][:, 2:20, 2:20])
     assert np.median(difference) < 1e-5 < np.median(np.abs(flows["subsample"] - flows["BI"]))

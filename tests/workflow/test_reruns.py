@@ -38,10 +38,10 @@ def test_second_start_has_nothing_to_do(finished):
         ("ablations/fcsa.yaml", "title: ", "# a remark\ntitle: ", set()),
         ("ablations/fcsa.yaml", "title: Fully", "title: Wholly", {"resolve_variant"} | RESULTS),
         (
-            "ablations/fcsa.yaml",
-            "attention: fcsa",
-            "attention: fcsa, num_heads: 2",
-            {"resolve_variant", "train", "evaluate", "probe", "measure_runtime"} | RESULTS,
+            "ablations/oracle_flow.yaml",
+            "flow: oracle",
+            "feed_forward: unaligned",
+            {"resolve_variant", "state_recipe", "train", "evaluate", "measure_runtime"} | RESULTS,
         ),
         (
             "workflow/vsrbench/metrics.py",
@@ -53,7 +53,7 @@ def test_second_start_has_nothing_to_do(finished):
             "workflow/vsrbench/losses.py",
             ".add(1e-12)",
             ".add(1e-6)",
-            {"train_flow", "train", "evaluate", "probe"} | RESULTS,
+            {"state_recipe", "train_flow", "train", "evaluate", "probe"} | RESULTS,
         ),
     ],
     ids=["comment", "comment in an ablation", "title", "ablation", "metric", "loss"],

@@ -27,10 +27,20 @@ except InputError as error:
 CODE = {step: code_digest(step) for step in STEPS}
 
 
-def recipe(variant):
-    """What a variant's weights depend on: titles and questions may be reworded without a new training."""
+def recipe(step, variant):
+    """What the result of a step depends on besides its files; titles and questions may be reworded freely."""
     resolved = STUDY.variants[variant].to_dict()
-    return {key: resolved[key] for key in ("degradation", "model", "training")}
+    settings = {
+        "train_flow": {**STUDY.settings["flow_training"], "num_feat": resolved["model"]["flow_num_feat"]},
+        "train": {key: resolved[key] for key in ("degradation", "model", "training")},
+        "measure_runtime": {
+            **STUDY.settings["runtime"],
+            **{key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_overlap", "precision")},
+            "model": resolved["model"],
+        },
+        "probe": {},
+    }
+    return {"code": CODE[step], **settings[step]}
 
 
 def flags(**settings):

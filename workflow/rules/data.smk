@@ -16,6 +16,20 @@ rule resolve_variant:
         "../scripts/resolve_variant.py"
 
 
+# An `ancient` input hides what else has changed: where its own job runs too, Snakemake does not look at the params
+# of the jobs behind it. So what repeats such a job is not a param of it, but a file like any other.
+rule state_recipe:
+    "Write down the settings and the digest of the code that a step's result depends on; others repeat the step."
+    output:
+        "results/{study}/recipes/{step}/{variant}.txt",
+    log:
+        "results/{study}/logs/state_recipe/{step}_{variant}.log",
+    params:
+        recipe=lambda wildcards: str(recipe(wildcards.step, wildcards.variant)),
+    shell:
+        "echo {params.recipe:q} > {output:q} 2> {log:q}"
+
+
 rule generate_photo_motion:
     "Generate clips of moving photographs with their exact optical flow."
     output:

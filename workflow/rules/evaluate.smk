@@ -35,6 +35,7 @@ rule probe:
     "Look inside one network, for the figures of attention and optical flow."
     input:
         config=ancient("results/{study}/configs/{variant}.yaml"),
+        recipe="results/{study}/recipes/probe/{variant}.txt",
         weights="results/{study}/runs/{variant}/seed_{seed}/weights.safetensors",
         manifest="results/{study}/data/{dataset}/manifest.json",
     output:
@@ -44,8 +45,6 @@ rule probe:
     resources:
         mem_mb=8000,
         runtime=60,
-    params:
-        code=CODE["probe"],
     shell:
         "vsrbench probe --config {input.config:q} --weights {input.weights:q} --manifest {input.manifest:q}"
         " --out {output:q} --log {log:q}"

@@ -6,6 +6,7 @@ rule measure_runtime:
     "Time one variant, alone on its machine."
     input:
         config=ancient("results/{study}/configs/{variant}.yaml"),
+        recipe="results/{study}/recipes/measure_runtime/{variant}.txt",
     output:
         "results/{study}/runtime/{variant}.json",
     log:
@@ -17,8 +18,6 @@ rule measure_runtime:
         mem_mb=8000,
         runtime=60,
     params:
-        code=CODE["measure_runtime"],
-        model=lambda wildcards: recipe(wildcards.variant)["model"],
         settings=flags(
             sizes=["{}x{}".format(*size) for size in STUDY.settings["runtime"]["sizes"]],
             budget_seconds=STUDY.settings["runtime"]["budget_seconds"],

@@ -25,6 +25,7 @@ else:
         input:
             store="results/{study}/data/photo_motion/store/train/index.json",
             validation_store="results/{study}/data/photo_motion/store/validation/index.json",
+            recipe="results/{study}/recipes/train_flow/full.txt",
             # Not read: damaged data must be known before anything is trained.
             manifests=ancient(manifests()),
         output:
@@ -38,7 +39,6 @@ else:
             runtime=flow_minutes(STUDY, longest=LONGEST),
         params:
             **STUDY.settings["flow_training"],
-            code=CODE["train_flow"],
             num_feat=STUDY.variants["full"].model.flow_num_feat,
         shell:
             "exec vsrbench train-flow --store {input.store:q} --validation-store {input.validation_store:q}"
@@ -50,8 +50,8 @@ else:
 rule train:
     "Train one variant with one seed; a run that was interrupted goes on from its last checkpoint."
     input:
-        # The recipe is a param: only what the weights depend on repeats a training.
         config=ancient("results/{study}/configs/{variant}.yaml"),
+        recipe="results/{study}/recipes/train/{variant}.txt",
         store=f"results/{{study}}/data/{TRAIN_ON}/store/train/index.json",
         validation_store=f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
         flow_weights=flow_weights,
@@ -71,8 +71,6 @@ rule train:
         mem_mb=8000,
         runtime=lambda wildcards: training_minutes(STUDY.variants[wildcards.variant], longest=LONGEST),
     params:
-        code=CODE["train"],
-        recipe=lambda wildcards: recipe(wildcards.variant),
         flow_weights=lambda wildcards, input: flags(flow_weights=input.flow_weights),
     shell:
         "exec vsrbench train --config {input.config:q} --seed {wildcards.seed} --store {input.store:q}"
