@@ -22,7 +22,7 @@ from tiny_training import same_but_for_time, write_stores, write_variant
 
 from vsrbench import training
 
-# Attempts are forks, so that they start at once, of a process that has imported everything and computed nothing:
+# Attempts are forks, so that they start at once, of a process that has imported all and computed nothing yet:
 # a fork of one whose threads have run may crash.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["vsrbench.training", "torch._dynamo"])  # the second for the optimiser

@@ -21,7 +21,7 @@ def test_whole_study_runs_and_its_gpus_are_in_the_accounting(cluster, tmp_path):
     table = (tmp_path / "results/tiny/tables/ablations.csv").read_text()
     assert all(f",{variant}," in table for variant in study.workflow.study["variants"])
     provenance = json.loads((study.folder / study.run / "provenance.json").read_text())
-    assert provenance["world_size"] == 2
+    assert provenance["machines"][0]["processes"] == 2
 
     run_id = text.partition("SLURM run ID: ")[2].split()[0]
     asked = slurm(

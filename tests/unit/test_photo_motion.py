@@ -125,7 +125,7 @@ def test_translation_stays_within_twelve_pixels_a_frame():
 
 @pytest.mark.parametrize(("name", "step"), [("forward", -1), ("backward", 1)])
 def test_flow_warps_each_neighbour_onto_the_frame(folder, name, step):
-    """Subsampled LQ pixels are GT pixels, so that the GT of the neighbour, read at 4 q + 1 + 4 u, must be the LQ.
+    """Subsampled LQ pixels are GT pixels, so the GT of the neighbour, read at 4 q + 1 + 4 u, must be the LQ.
 
     Outside occlusions the PSNR is above 35 dB on average over the clips and above 30 dB in each, limited by
     interpolation and by the foreground's soft edge; a flow off by 0.1 LQ pixels loses more than 3 dB.

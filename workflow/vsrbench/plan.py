@@ -110,8 +110,8 @@ def _text(cell: str | int | float) -> str:
 def _basis(calibration: Calibration, full: Variant, gpus: int, trainings: int) -> str:
     checkpoints = (KEPT + 1) * trainings * 3 * training_cost(full).parameter_bytes / GIB
     return (
-        f"\nHours are of one {calibration.device}, {gpus} to a training; GiB are of each. Data sets that may be "
-        f"absent are counted.\nCalibration: {STEPS} training steps of the full model, {calibration.windows} "
+        f"\nHours are of one {calibration.device}, {gpus} to a training; GiB are of each. Data sets that "
+        f"may be absent are counted.\nCalibration: {STEPS} training steps of the full model, {calibration.windows} "
         f"windows of {calibration.crop} x {calibration.crop}, {full.training.precision}, torch "
         f"{torch.__version__}: {calibration.rate / 1e12:.3g} tera-operations a second, "
         f"{calibration.memory_ratio:.2f} of the counted memory.\n"
