@@ -111,8 +111,9 @@ def _basis(calibration: Calibration, full: Variant, gpus: int, trainings: int) -
     checkpoints = (KEPT + 1) * trainings * 3 * training_cost(full).parameter_bytes / GIB
     return (
         f"\nHours are of one {calibration.device}, {gpus} to a training; GiB are of each. Data sets that "
-        f"may be absent are counted.\nCalibration: {STEPS} training steps of the full model, {calibration.windows} "
-        f"windows of {calibration.crop} x {calibration.crop}, {full.training.precision}, torch "
+        f"may be absent are counted, folders of one's own are not.\n"
+        f"Calibration: {STEPS} training steps of the full model, {calibration.windows} windows of "
+        f"{calibration.crop} x {calibration.crop}, {full.training.precision}, torch "
         f"{torch.__version__}: {calibration.rate / 1e12:.3g} tera-operations a second, "
         f"{calibration.memory_ratio:.2f} of the counted memory.\n"
         f"Disk: {checkpoints:.1f} GiB of checkpoints, and the frame stores."
