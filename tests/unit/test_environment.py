@@ -5,9 +5,9 @@ import tomllib
 
 import pytest
 import yaml
-from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from workflow_copy import ROOT
 
 
 def locked() -> dict[str, set[str]]:

@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
 from safetensors.torch import save_file
 from synthetic import BASELINE, write_study
 from tiny_training import MODEL, write_variant
+from workflow_copy import ROOT
 
 from models import ModelConfig, build_model
 from vsrbench.data.datasets import load_clips

@@ -5,7 +5,7 @@ import shutil
 from datetime import UTC, datetime
 
 import pytest
-from conftest import ROOT
+from workflow_copy import ROOT
 
 from vsrbench import provenance
 
