@@ -169,3 +169,11 @@ def open_browser(profile: Path) -> Iterator[Browser]:
         os.waitpid(process, 0)
         os.close(commands)
         os.close(events)
+
+
+def open_category(browser, name: str) -> None:
+    """Unfold a category of Snakemake's report, until its items can be clicked."""
+    link = f"[...document.querySelectorAll('a')].find((a) => a.innerText.trim() == '{name}')"
+    browser.wait_for(f"Boolean({link})")
+    browser.evaluate(f"{link}.click()")
+    browser.wait_for("document.querySelector('a[iconname=eye]') !== null")

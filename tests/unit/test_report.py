@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from browser import CHROMIUM, open_browser
+from browser import CHROMIUM, open_browser, open_category
 from docutils.core import publish_parts
 from synthetic import CLIPS, EFFECTS, write_study
 
@@ -236,8 +236,5 @@ def test_snakemakes_own_report_is_one_file_with_answers_tables_and_figures(study
 
 def show(browser, category: str) -> None:
     """Open the first item of a category in Snakemake's report."""
-    menu = f"[...document.querySelectorAll('a')].find((a) => a.innerText.trim() == '{category}')"
-    browser.wait_for(f"Boolean({menu})")
-    browser.evaluate(f"{menu}.click()")
-    browser.wait_for("document.querySelector('a[iconname=eye]') !== null")
+    open_category(browser, category)
     browser.evaluate("document.querySelector('a[iconname=eye]').click()")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, open_browser
+from browser import CHROMIUM, open_browser, open_category
 
 FIGURES = {
     "differences",
@@ -45,13 +45,6 @@ def test_snakemakes_report_is_one_file_that_shows_every_figure_and_the_tables(fi
         text = browser.in_frame("document.querySelector('#table-1 table').innerText")
         assert all(variant in text for variant in (*finished.study["variants"], "bicubic"))
         assert browser.errors == [] and browser.outgoing() == []
-
-
-def open_category(browser, name: str) -> None:
-    link = f"[...document.querySelectorAll('a')].find((a) => a.innerText.trim() == '{name}')"
-    browser.wait_for(f"Boolean({link})")
-    browser.evaluate(f"{link}.click()")
-    browser.wait_for("document.querySelector('a[iconname=eye]') !== null")
 
 
 def test_the_last_words_are_the_address_of_the_report(finished):

@@ -8,19 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 
-from models import build_model
 from vsrbench.config import load_variant
 from vsrbench.data.clips import read_frames
 from vsrbench.inference import can_restore_whole_frame, restore_clip
 from vsrbench.metrics import psnr
+from vsrbench.trained import load_trained
 
 
 def compare_quality(config: Path, weights: Path, lq: Path, gt: Path) -> Iterator[tuple[str, str, float]]:
     """Mode, precision and the frames' mean PSNR on RGB; tiled in float32, as released, comes first."""
-    model = build_model(load_variant(config).model)
-    model.load_state_dict(load_file(weights))
+    model = load_trained(load_variant(config), weights)
     lq, gt = (read_frames(sorted(folder.glob("*.png"))) for folder in (lq, gt))
     modes = ["tiled"] if can_restore_whole_frame(model.config) else ["tiled", "whole_frame"]
     for mode in modes:
