@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
+from vsrbench.allocator import keep_freed_memory
 from vsrbench.errors import InputError
 from vsrbench.files import explain
 from vsrbench.gpu_lease import lease_gpu, share_gpus
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., None] = options.pop("command")
     gpus = GPUS.get(options.pop("step"))
+    keep_freed_memory()
     try:
         _log_to(options.pop("log"))
         if gpus == "all":

@@ -1,8 +1,7 @@
 """How fast the network restores and trains, as ratios against the released procedure written out plainly.
 
 `python -m vsrbench.bench_network [measure ...]` runs on the GPU if there is one. What is compared runs in
-turns, since times on a shared machine drift; memory is measured in a process of its own. The weights are
-random.
+turns, each in a process of its own, since times on a shared machine drift. The weights are random.
 """
 
 import argparse
@@ -10,6 +9,8 @@ import csv
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
@@ -20,9 +21,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from models import ModelConfig, build_model
 from models.vsr_transformer import VSRTransformer
+from vsrbench.allocator import keep_freed_memory
 from vsrbench.errors import InputError
 from vsrbench.files import atomic_write
 from vsrbench.inference import restore_clip, restore_values
@@ -33,6 +36,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CLIPS_A_STEP = {"cpu": 1, "cuda": 4}[DEVICE]  # the released code has four a GPU
 
 Row = dict[str, Any]
+Work = Callable[[], Iterator[int]]  # each call of the iterator does something as often as it says
 
 
 @dataclass(frozen=True)
@@ -62,65 +66,92 @@ MEASURES = {
 LONG_CLIP = "long_clip_memory"
 FIRST = 4  # a frame far enough from the clip's start
 
-
-def compare_restoring(names: list[str], size: tuple[int, int], rounds: int) -> Iterator[Row]:
-    """Seconds for one more frame of a clip of noise, once the network is at it."""
-    lq = np.random.default_rng(0).integers(0, 256, (3 * rounds + 16, *size, 3), dtype=np.uint8)
-    windows = {"plain_tiled": _plain_windows(lq)} | {name: _windows(MEASURES[name], lq) for name in names}
-    for restored in windows.values():
-        next(restored)
-    seconds = in_turns({name: partial(next, restored) for name, restored in windows.items()}, rounds)
-    frames = {name: _frames_a_window(MEASURES[name]) for name in names}
-    yield from _rows(seconds, "frame", frames)
+_calls: Iterator[int]  # in a worker: its work
 
 
-def compare_steps(names: list[str], rounds: int) -> Iterator[Row]:
-    """Seconds for a training step of the published network, and the peak of memory of each."""
-    steps = {"plain_step": _steps(None)} | {name: _steps(MEASURES[name]) for name in names}
-    for step in steps.values():
-        next(step)
-    seconds = in_turns({name: partial(next, step) for name, step in steps.items()}, rounds)
-    for row in _rows(seconds, "step"):
-        yield row | {"peak_gib": _in_own_process(_peak_of_steps, MEASURES.get(row["measure"]))}
+def compare_restoring(
+    names: list[str], size: tuple[int, int], rounds: int, sizes: dict[str, int]
+) -> Iterator[Row]:
+    """Seconds for one more frame of a clip of noise, once the network is at it, and peaks of memory."""
+    length = 3 * rounds + 16
+    works = {"plain_tiled": partial(_plain_windows, size, length, sizes)}
+    works |= {name: partial(_windows, MEASURES[name], size, length, sizes) for name in names}
+    yield from in_turns(works, "frame", rounds)
+
+
+def compare_steps(names: list[str], rounds: int, sizes: dict[str, int]) -> Iterator[Row]:
+    """Seconds for a training step, and peaks of memory.
+
+    Each measure takes turns with a plain step of its own: all at once would not fit into 24 GiB.
+    """
+    for name in names:
+        works = {step: partial(_steps, MEASURES.get(step), sizes) for step in ("plain_step", name)}
+        plain, measured = in_turns(works, "step", rounds)
+        yield from (plain, measured) if name == names[0] else (measured,)
 
 
 def compare_clip_lengths(size: tuple[int, int]) -> Iterator[Row]:
     """Peak memory of restoring 20 and 1,000 whole frames by a narrow network; the clip itself takes none."""
     for length in (20, 1000):
-        seconds, peak = _in_own_process(_peak_of_clip, size, length)
-        yield {"measure": f"clip_of_{length}", "per": "frame", "seconds": seconds / length, "peak_gib": peak}
+        with _worker(partial(_long_clip, size, length)) as worker:
+            seconds, peak = (worker.submit(call).result() for call in (_seconds, _peak_gib))
+        yield {"measure": f"clip_of_{length}", "per": "frame", "seconds": seconds, "peak_gib": peak}
 
 
-def in_turns(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each candidate in each round."""
-    seconds = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, call in candidates.items():
-            start = time.perf_counter()
-            call()
-            if DEVICE == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+def in_turns(works: dict[str, Work], per: str, rounds: int) -> Iterator[Row]:
+    """Seconds, ratio to the first work, and peak memory of each, after one call to warm up.
 
-
-def _rows(seconds: dict[str, list[float]], per: str, frames: dict[str, int] | None = None) -> Iterator[Row]:
-    """The first candidate is the plain one; `frames` says how many a call restored, if not one."""
-    plain = median(next(iter(seconds.values())))
-    for name, taken in seconds.items():
-        taken = [value / (frames or {}).get(name, 1) for value in taken]
+    Each has a process, and so memory, of its own. The plain ones leave the allocator as the system has it,
+    like the released code; the measured ones set it as every command of this package does.
+    """
+    with ExitStack() as stack:
+        workers = {
+            name: stack.enter_context(_worker(work, keep_freed=name in MEASURES))
+            for name, work in works.items()
+        }
+        for worker in workers.values():
+            worker.submit(_seconds).result()
+        seconds = [
+            [worker.submit(_seconds).result() for worker in workers.values()]
+            for _ in tqdm(range(rounds), "rounds", leave=False)
+        ]
+        peaks = [worker.submit(_peak_gib).result() for worker in workers.values()]
+    seconds = [sorted(taken) for taken in zip(*seconds, strict=True)]
+    for name, taken, peak in zip(works, seconds, peaks, strict=True):
         yield {
             "measure": name,
             "per": per,
             "seconds": median(taken),
-            "fastest": min(taken),
-            "slowest": max(taken),
-            "ratio": plain / median(taken),
+            "fastest": taken[0],
+            "slowest": taken[-1],
+            "ratio": median(seconds[0]) / median(taken),
             "target": MEASURES[name].target if name in MEASURES else None,
+            "peak_gib": peak,
         }
 
 
-def _network(norm: str = "spatial_affine", **sizes: int) -> VSRTransformer:
+def _worker(work: Work, keep_freed: bool = True) -> ProcessPoolExecutor:
+    """A process that does one work."""
+    return ProcessPoolExecutor(1, get_context("spawn"), _begin, (work, keep_freed))
+
+
+def _begin(work: Work, keep_freed: bool) -> None:
+    global _calls
+    if keep_freed:
+        keep_freed_memory()
+    _calls = work()
+
+
+def _seconds() -> float:
+    """The worker's next call, by what it restored or trained."""
+    start = time.perf_counter()
+    count = next(_calls)
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / count
+
+
+def _network(norm: str, sizes: dict[str, int]) -> VSRTransformer:
     torch.manual_seed(0)
     return build_model(ModelConfig(norm=norm, **sizes)).to(DEVICE)
 
@@ -130,37 +161,48 @@ def _compile(model: VSRTransformer) -> None:
         part.compile()
 
 
-def _plain_windows(lq: np.ndarray) -> Iterator[None]:
+def _plain_windows(size: tuple[int, int], length: int, sizes: dict[str, int]) -> Iterator[int]:
     """A frame at a time; at first one tile, which warms up."""
-    model = _network()
-    size = model.config.feat_size
+    model, lq = _network("spatial_affine", sizes), _noise(size, length)
+    edge = model.config.feat_size
     network = partial(plain_network, model)
-    for part in chain([lq[:, :size, :size]], repeat(lq)):
+    for part in chain([lq[:, :edge, :edge]], repeat(lq)):
         with torch.no_grad():
             plain_tiled(network, model.config, part, FIRST, DEVICE)
-        yield
+        yield 1
 
 
-def _windows(measure: Measure, lq: np.ndarray) -> Iterator[None]:
-    """A window's frames at a time; at first twice, which warms up."""
-    model = _network("channel" if measure.mode == "whole_frame" else "spatial_affine")
+def _windows(measure: Measure, size: tuple[int, int], length: int, sizes: dict[str, int]) -> Iterator[int]:
+    """A window's frames at a time."""
+    model = _network("channel" if measure.mode == "whole_frame" else "spatial_affine", sizes)
     if measure.compiled:
         _compile(model)
-    frames = range(FIRST, len(lq))
+    frames, count = range(FIRST, length), 3 if measure.mode == "whole_frame" else 1
+    lq = _noise(size, length)
     restored = restore_values(model, lq, mode=measure.mode, precision=measure.precision, frames=frames)
     while True:
-        for _ in range(_frames_a_window(measure)):
+        for _ in range(count):
             next(restored)
-        yield
+        yield count
 
 
-def _frames_a_window(measure: Measure) -> int:
-    return 3 if measure.mode == "whole_frame" else 1
+def _long_clip(size: tuple[int, int], length: int) -> Iterator[int]:
+    """A still clip, whose frames are all one in memory, at once."""
+    narrow = dict(num_feat=8, flow_num_feat=8, depth=1)
+    blocks = dict(num_extract_blocks=0, num_reconstruct_blocks=0, num_feed_forward_blocks=0)
+    lq = np.broadcast_to(_noise(size, 1), (length, *size, 3))
+    for _ in restore_clip(_network("channel", narrow | blocks), lq, mode="whole_frame"):
+        pass
+    yield length
 
 
-def _steps(measure: Measure | None) -> Iterator[None]:
+def _noise(size: tuple[int, int], length: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (length, *size, 3), dtype=np.uint8)
+
+
+def _steps(measure: Measure | None, sizes: dict[str, int]) -> Iterator[int]:
     """Training steps on random clips; without a measure, of the plain network."""
-    model = _network()
+    model = _network("spatial_affine", sizes)
     forward = partial(plain_network, model)
     if measure is not None:
         forward, model.recompute = model, measure.recompute
@@ -177,32 +219,7 @@ def _steps(measure: Measure | None) -> Iterator[None]:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        yield
-
-
-def _in_own_process(call: Callable, *arguments: Any) -> Any:
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(call, arguments)
-
-
-def _peak_of_steps(measure: Measure | None) -> float:
-    steps = _steps(measure)
-    for _ in range(2):
-        next(steps)
-    return _peak_gib()
-
-
-def _peak_of_clip(size: tuple[int, int], length: int) -> tuple[float, float]:
-    """Seconds and peak for a still clip, whose frames are all one in memory."""
-    narrow = dict(num_feat=8, flow_num_feat=8, depth=1)
-    blocks = dict(num_extract_blocks=0, num_reconstruct_blocks=0, num_feed_forward_blocks=0)
-    model = _network("channel", **narrow, **blocks)
-    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    lq = np.broadcast_to(frame, (length, *size, 3))
-    start = time.perf_counter()
-    for _ in restore_clip(model, lq, mode="whole_frame"):
-        pass
-    return time.perf_counter() - start, _peak_gib()
+        yield 1
 
 
 def _peak_gib() -> float:
@@ -220,8 +237,12 @@ def compare(
     size: tuple[int, int] = (180, 320),
     rounds: int = 3,
     out: Path | None = None,
+    **sizes: int,
 ) -> list[Row]:
-    """Run measures, all by default, on low-quality frames of `size`; print them, and write them as CSV."""
+    """Run measures, all by default, on low-quality frames of `size`; print them, and write them as CSV.
+
+    `sizes` are those of the network that differ from the published ones.
+    """
     known = [name for name, measure in MEASURES.items() if DEVICE == "cuda" or not measure.compiled]
     chosen = measures or [*known, LONG_CLIP]
     if unknown := sorted(set(chosen) - {*known, LONG_CLIP}):
@@ -233,8 +254,8 @@ def compare(
     print(json.dumps(machine_card()), flush=True)
     rows = []
     for wanted, measured in (
-        (restoring, compare_restoring(restoring, size, rounds)),
-        (steps, compare_steps(steps, rounds)),
+        (restoring, compare_restoring(restoring, size, rounds, sizes)),
+        (steps, compare_steps(steps, rounds, sizes)),
         (LONG_CLIP in chosen, compare_clip_lengths(size)),
     ):
         for row in measured if wanted else ():
