@@ -35,6 +35,8 @@ localrules:
     resolve_variant,
     state_recipe,
     gate,
+    all_data_is_good,
+    all_gates_are_passed,
 
 
 rule all:

@@ -5,8 +5,11 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 from workflow_copy import copy_of_the_workflow
+
+from vsrbench.data.clips import write_frame
 
 
 def planned(workflow) -> set[str]:
@@ -47,7 +50,7 @@ def test_second_start_has_nothing_to_do(finished):
             "workflow/vsrbench/metrics.py",
             "_WINDOW, _SIGMA = 11, 1.5",
             "_WINDOW, _SIGMA = 11, 1.4",
-            {"evaluate", "gate"} | RESULTS,
+            {"evaluate", "gate", "all_gates_are_passed"} | RESULTS,
         ),
         (
             "workflow/vsrbench/losses.py",
@@ -64,6 +67,21 @@ def test_edit_repeats_what_it_touches(finished, file, old, new, repeated):
         assert planned(finished) == repeated
     finally:
         finished.edit(file, new, old)
+
+
+def test_another_data_set_is_scored_and_repeats_no_training(finished, tmp_path):
+    clip = tmp_path / "clips" / "a"
+    clip.mkdir(parents=True)
+    for index in range(3):
+        write_frame(clip / f"{index}.png", np.full((64, 64, 3), 40 * index, np.uint8))
+    finished.study["folders"] = {"mine": str(tmp_path / "clips")}
+    try:
+        result = finished.snakemake("-n", "--quiet", "rules")
+    finally:
+        del finished.study["folders"]
+    jobs = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
+    assert not {"train_flow", "train", "measure_runtime"} & set(jobs)
+    assert jobs["evaluate"] == "5"  # bicubic, and two seeds of what needs no exact flow
 
 
 def test_killed_study_goes_on(tmp_path):

@@ -90,14 +90,6 @@ def probes():
     ]
 
 
-def manifests():
-    """Of every data set that the study trains on or scores."""
-    return [
-        f"results/{STUDY.name}/data/{dataset}/manifest.json"
-        for dataset in dict.fromkeys((STUDY.settings["train_on"], *STUDY.datasets))
-    ]
-
-
 def of_each_variant(pattern):
     """One file for each variant."""
     return expand(pattern, study=STUDY.name, variant=STUDY.variants)

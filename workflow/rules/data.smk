@@ -1,6 +1,7 @@
 # Needs: the photographs inside scikit-image; the archives of real data sets under data_root; one's own folders.
 # Gives: results/{study}/configs/{variant}.yaml               resolved variants
 #        results/{study}/data/{dataset}/manifest.json         clips, digests, degradation
+#        results/{study}/data/all_is_good                     when every data set has one
 #        results/{study}/data/{dataset}/store/{split}/index.json   frames for training, memory-mapped
 
 
@@ -70,6 +71,20 @@ rule verify:
 
 
 ruleorder: generate_photo_motion > verify
+
+
+# Rules that only wait for all data sets take this one file: with another data set, a list of their manifests would
+# be another list, and repeat them.
+rule all_data_is_good:
+    "Every data set of the study is complete and undamaged."
+    input:
+        expand(
+            "results/{study}/data/{dataset}/manifest.json",
+            study=STUDY.name,
+            dataset=dict.fromkeys((STUDY.settings["train_on"], *STUDY.datasets)),
+        ),
+    output:
+        touch("results/{study}/data/all_is_good"),
 
 
 rule store_frames:

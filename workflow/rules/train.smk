@@ -27,7 +27,7 @@ else:
             validation_store="results/{study}/data/photo_motion/store/validation/index.json",
             recipe="results/{study}/recipes/train_flow/full.txt",
             # Not read: damaged data must be known before anything is trained.
-            manifests=ancient(manifests()),
+            all_data=ancient("results/{study}/data/all_is_good"),
         output:
             weights="results/{study}/flow/weights.safetensors",
             provenance="results/{study}/flow/provenance.json",
@@ -56,11 +56,7 @@ rule train:
         validation_store=f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
         flow_weights=flow_weights,
         # Damaged data or a failed gate must cost no training; what they say does not change the weights.
-        gates=ancient(
-            expand(
-                "results/{study}/evaluations/{dataset}/gate.json", study=STUDY.name, dataset=STUDY.datasets
-            )
-        ),
+        all_gates=ancient("results/{study}/evaluations/all_gates_are_passed"),
     output:
         weights="results/{study}/runs/{variant}/seed_{seed}/weights.safetensors",
         provenance="results/{study}/runs/{variant}/seed_{seed}/provenance.json",
