@@ -26,6 +26,9 @@ except InputError as error:
 
 CODE = {step: code_digest(step) for step in STEPS}
 
+# How networks are run: timed as they are scored.
+RESTORING = {key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_overlap", "precision")}
+
 
 def recipe(step, variant):
     """What the result of a step depends on besides its files; titles and questions may be reworded freely."""
@@ -35,7 +38,7 @@ def recipe(step, variant):
         "train": {key: resolved[key] for key in ("degradation", "model", "training")},
         "measure_runtime": {
             **STUDY.settings["runtime"],
-            **{key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_overlap", "precision")},
+            **RESTORING,
             "model": resolved["model"],
         },
         "probe": {},

@@ -21,7 +21,7 @@ rule measure_runtime:
         settings=flags(
             sizes=["{}x{}".format(*size) for size in STUDY.settings["runtime"]["sizes"]],
             budget_seconds=STUDY.settings["runtime"]["budget_seconds"],
-            **{key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_overlap", "precision")},
+            **RESTORING,
         ),
     shell:
         "vsrbench measure-runtime --config {input.config:q} {params.settings:q} --out {output:q} --log {log:q}"
