@@ -12,12 +12,18 @@ from workflow_copy import copy_of_the_workflow
 from vsrbench.data.clips import write_frame
 
 
-def planned(workflow) -> set[str]:
-    """Rules that a dry run would start."""
+def planned_jobs(workflow) -> dict[str, int]:
+    """How many jobs of each rule a dry run would start."""
     result = workflow.snakemake("-n", "--quiet", "rules")
     assert result.returncode == 0, result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
-    return {words[0] for words in lines if len(words) == 2 and words[1].isdigit()} - {"total", "all"}
+    jobs = {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
+    return {rule: count for rule, count in jobs.items() if rule not in ("total", "all")}
+
+
+def planned(workflow) -> set[str]:
+    """Rules that a dry run would start."""
+    return set(planned_jobs(workflow))
 
 
 RESULTS = {"make_tables", "make_figures", "make_report", "sync"}
@@ -76,12 +82,11 @@ def test_another_data_set_is_scored_and_repeats_no_training(finished, tmp_path):
         write_frame(clip / f"{index}.png", np.full((64, 64, 3), 40 * index, np.uint8))
     finished.study["folders"] = {"mine": str(tmp_path / "clips")}
     try:
-        result = finished.snakemake("-n", "--quiet", "rules")
+        jobs = planned_jobs(finished)
     finally:
         del finished.study["folders"]
-    jobs = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
     assert not {"train_flow", "train", "measure_runtime"} & set(jobs)
-    assert jobs["evaluate"] == "5"  # bicubic, and two seeds of what needs no exact flow
+    assert jobs["evaluate"] == 5  # bicubic, and two seeds of what needs no exact flow
 
 
 def test_killed_study_goes_on(tmp_path):
