@@ -163,8 +163,8 @@ class ClusterStudy:
         return jobs
 
     def log(self, job: int) -> str:
-        """What a job printed, over all its attempts."""
-        return next(self.folder.glob(f"logs/slurm/*/*/{job}.log")).read_text()
+        """What a job printed, over all its attempts; nothing while its node has not made the file."""
+        return "".join(path.read_text() for path in self.folder.glob(f"logs/slurm/*/*/{job}.log"))
 
     def leave(self) -> None:
         """End whatever is still there."""
