@@ -1,85 +1,57 @@
-"""What a training asks of its device: how much it uses, and the same bits every time."""
+"""The device that computes: which one, how much memory it took, and the same bits every time."""
 
-import logging
+import os
 import resource
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
-from vsrbench.distributed import Group
-
-logger = logging.getLogger("vsrbench")
+from vsrbench.errors import InputError
 
 NO_DETERMINISTIC_FORM = "does not have a deterministic implementation"
 
 
-@dataclass
-class Usage:
-    """What a run has used and where, over all its attempts up to the last checkpoint."""
+def choose_device(name: str | None = None) -> torch.device:
+    """The device cpu, cuda or cuda:<number>; without a name a GPU where there is one, else the CPU.
 
-    device_seconds: float = 0.0
-    energy_joules: float | None = None
-    machines: list[dict[str, str | int]] = field(default_factory=list)
+    "cuda" is this process's own among those that `torchrun` starts on a machine. Raises InputError for any
+    other name, and where that GPU is not to be had.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind, colon, number = name.partition(":")
+    if name == "cpu":
+        return torch.device(name)
+    if kind != "cuda" or bool(colon) != number.isdecimal():
+        raise InputError(f"device {name}: is neither cpu, cuda nor cuda:<number>")
+    index = int(number or os.environ.get("LOCAL_RANK", 0))
+    visible = torch.cuda.device_count()
+    if index >= visible:
+        raise InputError(
+            f"device {name}: {visible} GPUs are visible, none is number {index}; "
+            "start fewer processes or choose --device cpu"
+        )
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    return device
 
-    def note_machine(self, group: Group) -> None:
-        """Remember what the bits may depend on, and say so when it changes on the way."""
-        machine = {
-            "device": torch.cuda.get_device_name(group.device) if group.device.type == "cuda" else "cpu",
-            "processes": group.world_size,
-            "threads": torch.get_num_threads(),
-            "torch": str(torch.__version__),
-        }
-        if self.machines and machine != self.machines[-1] and group.rank == 0:
-            logger.warning("begun on %s, goes on on %s: not bit-equal", self.machines[-1], machine)
-        if machine not in self.machines:
-            self.machines.append(machine)
-        self._mark = time.perf_counter(), energy_joules(group.device)
 
-    def account(self, group: Group) -> None:
-        """Add what all processes have used since the last call."""
-        (before, joules_before), self._mark = self._mark, (time.perf_counter(), energy_joules(group.device))
-        seconds, joules = self._mark
-        measured = joules is not None and joules_before is not None
-        seconds, joules = group.sum(seconds - before, joules - joules_before if measured else 0.0)
-        self.device_seconds += seconds
-        if measured:
-            self.energy_joules = (self.energy_joules or 0.0) + joules
+def device_name(device: torch.device) -> str:
+    """A GPU's model, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
-    def facts(self) -> dict[str, Any]:
-        """For the provenance."""
-        return {
-            "machines": self.machines,
-            "device_hours": round(self.device_seconds / 3600, 5),
-            "energy_kwh": None if self.energy_joules is None else round(self.energy_joules / 3.6e6, 5),
-        }
+
+def peak_rss_gib() -> float:
+    """The most memory that the whole process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
 
 
 def peak_memory_gib(device: torch.device) -> float:
     """The most memory held at any time: by tensors on a GPU, by the whole process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
-
-
-def energy_joules(device: torch.device) -> float | None:
-    """Joules that a GPU has used since its driver was loaded; None without NVML or its Python package."""
-    if device.type != "cuda":
-        return None
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
-    except pynvml.NVMLError:
-        return None
+    return peak_rss_gib()
 
 
 @contextmanager

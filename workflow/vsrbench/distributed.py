@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vsrbench.device import choose_device
 from vsrbench.errors import InputError
 
 
@@ -52,8 +53,8 @@ class Group:
 def join(device: str | None, batch_size: int) -> Iterator[Group]:
     """The group that `torchrun` describes in the environment, or this process alone.
 
-    `device` is "cpu" or "cuda"; by default a GPU where there is one, each process its own. Raises InputError
-    where the processes cannot share the batch evenly.
+    `device` is a name for `choose_device`. Raises InputError where the processes cannot share the batch
+    evenly.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if batch_size % world_size:
@@ -61,7 +62,7 @@ def join(device: str | None, batch_size: int) -> Iterator[Group]:
             f"training.batch_size {batch_size} cannot be shared evenly by {world_size} processes; "
             "start a number of them that divides it"
         )
-    target = _device(device)
+    target = choose_device(device)
     if world_size == 1:
         yield Group(rank=0, world_size=1, device=target)
         return
@@ -72,19 +73,3 @@ def join(device: str | None, batch_size: int) -> Iterator[Group]:
         yield Group(rank, world_size, target, control)
     finally:
         dist.destroy_process_group()
-
-
-def _device(name: str | None) -> torch.device:
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    if not name.startswith("cuda"):
-        return torch.device(name)
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    visible = torch.cuda.device_count()
-    if local_rank >= visible:
-        raise InputError(
-            f"device {name}: {visible} GPUs are visible, none is left for local process {local_rank}; "
-            "start fewer processes or choose --device cpu"
-        )
-    device = torch.device(name if ":" in name else f"cuda:{local_rank}")
-    torch.cuda.set_device(device)
-    return device

@@ -12,6 +12,7 @@ from models.baselines import Bicubic
 from vsrbench.config import Variant, load_variant
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
+from vsrbench.device import choose_device
 from vsrbench.errors import InputError
 from vsrbench.files import atomic_write
 from vsrbench.inference import restore_clip, to_uint8
@@ -59,7 +60,7 @@ def evaluate(
     """
     if (config is None) != (weights is None):
         raise InputError(f"{variant}: give both --config and --weights, or neither for bicubic")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = choose_device(device)
     clips = load_clips(manifest, "test", degradation)
     if config is None:
         restore, method = _bicubic(device), _describe_bicubic()

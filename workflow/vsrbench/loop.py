@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vsrbench.checkpoint import list_checkpoints, load_latest, room_for_checkpoints, save_checkpoint
 from vsrbench.config import TrainingConfig
 from vsrbench.data.prefetch import prefetch
-from vsrbench.device import Usage, deterministic, peak_memory_gib
+from vsrbench.device import deterministic, peak_memory_gib
 from vsrbench.distributed import Group, join
 from vsrbench.errors import InputError
 from vsrbench.files import atomic_write, remove_partials
@@ -32,6 +32,7 @@ from vsrbench.provenance import write_provenance
 from vsrbench.run_lock import HeldLock, lock_run
 from vsrbench.run_log import RunLog
 from vsrbench.schedule import learning_rate
+from vsrbench.usage import Usage
 
 
 class Task(Protocol):

@@ -10,6 +10,7 @@ from vsrbench.checkpoint import KEPT
 from vsrbench.config import Variant, check_schema, read_yaml, resolve_variant
 from vsrbench.costs import TrainingCost, flow_training_cost, tile_operations, training_cost
 from vsrbench.data.photo_motion import PHOTOGRAPHS
+from vsrbench.device import choose_device
 from vsrbench.study import needs_flow
 from vsrbench.tiling import tile_spans
 
@@ -38,7 +39,7 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
     check_schema(settings, "study", study)
     variants = [resolve_variant(settings, name) for name in settings["variants"]]
     full = next(variant for variant in variants if variant.variant == "full")
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = choose_device(device)
     calibration = calibrate(full, gpus, target)
     rows = [_row(settings, variant, gpus, calibration) for variant in variants]
     if not settings["flow_weights"] and any(needs_flow(variant) == "spynet" for variant in variants):

@@ -7,7 +7,6 @@ output frame where it is tiled, several of whole frames, over which its time is 
 """
 
 import json
-import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from models import build_model
 from models.config import ModelConfig
 from models.vsr_transformer import VSRTransformer
 from vsrbench.config import load_variant
+from vsrbench.device import choose_device, peak_rss_gib
 from vsrbench.files import atomic_write
 from vsrbench.inference import restore_clip
 from vsrbench.provenance import code_digest, machine_card
@@ -51,7 +51,7 @@ def measure_runtime(
     """
     machine = machine_card()
     variant = load_variant(config)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = choose_device(device)
     model = build_model(variant.model).eval().to(device)
     how = {"mode": mode, "tile_overlap": tile_overlap, "precision": precision}
     measurements = [
@@ -99,7 +99,7 @@ def measure(
         **options,
         "latency_ms": _summarise(1000 * np.array(seconds) / frames_a_window),
         "peak_memory_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
-        "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # Linux counts in KiB
+        "peak_rss_gib": peak_rss_gib(),
         "parameters_m": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         "gflops_per_frame": counter.get_total_flops() / frames_a_window / 1e9,
     }
