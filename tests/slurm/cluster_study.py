@@ -70,6 +70,8 @@ class Start:
                 env=workflow.environment(),
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                # Where the tests run in the background, their children would ignore Ctrl-C.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property
