@@ -7,6 +7,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 from cluster_study import PROFILE, ClusterStudy, fact, slurm, wait_until
 from same_training import assert_same_training
 
@@ -37,7 +38,7 @@ def test_training_survives_time_limits_a_preemption_and_a_lost_node(study, clust
         slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
         waiting = f"in use by process {study.owner()['pid']}"
         wait_until(lambda: waiting in study.log(job), "the next attempt to meet the one that lives on")
-        os.kill(study.owner()["pid"], signal.SIGKILL)
+        end_attempt(job, restarts=3)
         start.end()
         subprocess.run([cluster, "up"], check=True, capture_output=True)
 
@@ -84,3 +85,17 @@ def lose_node(study: ClusterStudy, job: int) -> None:
     os.kill(int((SLURMD_PIDS / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
     slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     wait_for_requeue(study, job, 4)
+
+
+def end_attempt(job: int, restarts: int) -> None:
+    """End the training that lives on, and the Snakemake around it, which would remove what the next writes."""
+    place = {"SLURM_JOB_ID": str(job), "SLURM_RESTART_COUNT": str(restarts)}
+    ended = []
+    for process in psutil.process_iter():
+        try:
+            if place.items() <= process.environ().items():
+                process.kill()
+                ended.append(process.pid)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            pass
+    assert ended
