@@ -88,7 +88,7 @@ def lose_node(study: ClusterStudy, job: int) -> None:
 
 
 def end_attempt(job: int, restarts: int) -> None:
-    """End the training that lives on, and the Snakemake around it, which would remove what the next writes."""
+    """End the training that lives on, and the Snakemake around it: that removes what the next one writes."""
     place = {"SLURM_JOB_ID": str(job), "SLURM_RESTART_COUNT": str(restarts)}
     ended = []
     for process in psutil.process_iter():

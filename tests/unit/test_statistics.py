@@ -7,6 +7,7 @@ import pytest
 from vsrbench.statistics import (
     METRICS,
     average_clips,
+    average_frames,
     compare_with_full,
     correct_by_holm,
     estimate_effect,
@@ -170,6 +171,35 @@ def test_differences_from_full():
     assert ("vid4", "fcsa", "lpips_alex") in table.index
 
 
+def test_a_frame_that_one_network_restores_exactly_counts_for_none():
+    """Else full, exact where the others are nearly so too, would be left with the hard frames alone."""
+    rows = study_rows(effects={"full": 0.0, "fcsa": -0.5})
+    easy = rows["frame"] == 0
+    rows.loc[easy, "psnr_rgb"] = np.where(rows["variant"][easy] == "full", np.inf, 60.0)
+    clips = average_clips(rows)
+    assert compare_with_full(clips).loc[("vid4", "fcsa", "psnr_rgb"), "difference"] == pytest.approx(
+        -0.5, abs=0.02
+    )
+    by_frame = average_frames(rows)
+    assert by_frame.loc[("vid4", "fcsa", "psnr_rgb"), "frame_mean"] < 40
+    assert by_frame.loc[("vid4", "full", "psnr_rgb"), "infinite"] == easy.sum() / 2
+    assert clips["ssim_rgb"].eq(0.5).all(), "only PSNR has no value there"
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (1, 2, 3)])
+def test_bicubic_is_held_against_every_seed_whatever_their_numbers(seeds):
+    clips = average_clips(study_rows(seeds=seeds, effects={"full": 0.0, "bicubic": -2.0}))
+    bicubic = compare_with_full(clips).loc[("vid4", "bicubic", "psnr_rgb")]
+    assert bicubic.paired_seeds == 3
+    assert bicubic.low < -2.0 < bicubic.high
+
+
+def test_a_variant_of_one_seed_is_held_against_that_seed():
+    rows = study_rows(seeds=(0, 1))
+    rows = rows[(rows["variant"] == "full") | (rows["seed"] == 0)]
+    assert compare_with_full(average_clips(rows)).loc[("vid4", "fcsa", "psnr_rgb"), "paired_seeds"] == 1
+
+
 def test_pairs_are_those_that_both_have():
     full = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=[1, 2])
     scores = pd.DataFrame({"a": [1.5, 2.5], "b": [np.nan, 4.5]}, index=[2, 3])
@@ -185,6 +215,14 @@ def test_grid_gives_effects_and_interaction():
     assert table["attention: fcsa"] == pytest.approx(-0.45, abs=0.02)
     assert table["feed_forward: token_wise"] == pytest.approx(-0.15, abs=0.02)
     assert table["attention: fcsa x feed_forward: token_wise"] == pytest.approx(0.1, abs=0.02)
+
+
+def test_grid_of_a_setting_that_is_a_list():
+    effects = {"full": 0.0, "fcsa": -0.5, "betas": -0.2, "both": -0.7}
+    attention, betas = {"attention": "fcsa"}, {"betas": (0.9, 0.999)}
+    changes = {"full": {}, "fcsa": attention, "betas": betas, "both": attention | betas}
+    table = factorial_effects(average_clips(study_rows(effects=effects)), changes, "psnr_rgb")
+    assert "betas: (0.9, 0.999)" in set(table["effect"])
 
 
 def test_no_grid_no_effects():

@@ -47,13 +47,12 @@ def _how_averaged(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         "± is the standard deviation of the seeds' means."
     )
     frames = results.rows.groupby(["dataset", "clip"])["frame"].nunique()
-    full = results.rows[results.rows["variant"] == "full"].replace(np.inf, np.nan)
-    for dataset, by_frame in full.groupby("dataset")["psnr_y"].mean().items():
-        if frames[dataset].nunique() > 1:
-            by_clip = tidy.loc[(dataset, "full", "psnr_y"), "mean"]
+    for dataset in results.datasets:
+        if frames[dataset].nunique() > 1 and (dataset, "full", "psnr_y") in tidy.index:
+            full = tidy.loc[(dataset, "full", "psnr_y")]
             yield Remark(
                 f"{dataset}: clips differ in length. Averaged over frames, as some papers do, full would "
-                f"have {by_frame:.2f} dB PSNR Y instead of {by_clip:.2f}."
+                f"have {full['frame_mean']:.2f} dB PSNR Y instead of {full['mean']:.2f}."
             )
 
 
@@ -150,17 +149,23 @@ def given_exact_flow(variant: Variant | None) -> bool:
 
 
 def _infinite_psnr(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
-    infinite = np.isinf(results.rows["psnr_rgb"]) | np.isinf(results.rows["psnr_y"])
-    for row, count in results.rows[infinite].groupby(["dataset", "variant"]).size().items():
-        yield Remark(f"{count} frames restored exactly: their infinite PSNR is left out of its mean.", (row,))
+    infinite = np.isinf(results.rows[["psnr_rgb", "psnr_y"]]).any(axis=1)
+    for dataset, rows in results.rows[infinite].groupby("dataset"):
+        frames = len(rows[["clip", "frame"]].drop_duplicates())
+        yield Remark(
+            f"{dataset}: {frames} of the frames restored exactly by {', '.join(rows['variant'].unique())}. "
+            "PSNR is infinite there; it leaves these frames out for every variant, so that all are compared "
+            "on the same ones."
+        )
 
 
 def _lpips(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     if results.rows["lpips_alex"].isna().all():
         evaluations = f"results/{results.rows['study'].iloc[0]}/evaluations"
         yield Remark(
-            "LPIPS n/a: no ImageNet backbone at hand. Set VSRBENCH_LPIPS_WEIGHTS to a folder that holds "
-            'alexnet*.pth and run the study again; or fetch it once, python -c "import torchvision as t; '
+            "LPIPS n/a: not among evaluation.metrics, or no ImageNet backbone at hand. For one, set "
+            "VSRBENCH_LPIPS_WEIGHTS to a folder that holds alexnet*.pth and run the study again; or fetch it "
+            'once, python -c "import torchvision as t; '
             f"t.models.alexnet(weights='DEFAULT')\", and delete {evaluations} before."
         )
 

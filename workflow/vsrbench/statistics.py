@@ -30,21 +30,37 @@ class Estimate(NamedTuple):
 def average_clips(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over the frames of a clip: index (dataset, variant, seed, clip), one column for each metric.
 
-    A frame that was restored exactly has infinite PSNR and is left out of the mean.
+    What `leave_out_exact` leaves out is in no mean.
     """
     keys = ["dataset", "variant", "seed", "clip"]
-    return rows[keys + list(METRICS)].replace(np.inf, np.nan).groupby(keys, sort=False).mean()
+    return leave_out_exact(rows)[keys + list(METRICS)].groupby(keys, sort=False).mean()
+
+
+def leave_out_exact(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with NaN for the PSNR of every network on frames that any of them restored exactly.
+
+    There the PSNR is infinite. Were it left out of that one network's mean alone, the others would be held
+    against it on other, and harder, frames.
+    """
+    rows = rows.copy()
+    frames = [rows["dataset"], rows["clip"], rows["frame"]]
+    for metric in ("psnr_rgb", "psnr_y"):
+        rows[metric] = rows[metric].mask(np.isinf(rows[metric]).groupby(frames).transform("any"))
+    return rows
 
 
 def average_frames(rows: pd.DataFrame) -> pd.DataFrame:
     """The average of other papers, `frame_mean`: every frame counts alike, so that long clips count more.
 
     Index (dataset, variant, metric). `infinite` counts the frames that were restored exactly, over all seeds;
-    no mean holds them.
+    `leave_out_exact` says what becomes of them.
     """
     keys = ["dataset", "variant"]
-    scores = rows.set_index(keys)[list(METRICS)].rename_axis("metric", axis=1)
-    means = scores.replace(np.inf, np.nan).groupby(keys, sort=False).mean().stack()
+    scores, kept = (
+        frames.set_index(keys)[list(METRICS)].rename_axis("metric", axis=1)
+        for frames in (rows, leave_out_exact(rows))
+    )
+    means = kept.groupby(keys, sort=False).mean().stack()
     return pd.DataFrame({"frame_mean": means, "infinite": np.isinf(scores).groupby(keys).sum().stack()})
 
 
@@ -67,7 +83,7 @@ def compare_with_full(clips: pd.DataFrame) -> pd.DataFrame:
     found = {}
     for dataset, metric, scores in _score_tables(clips):
         for variant in [name for name in scores if name != "full" and "full" in scores]:
-            paired = pair(scores[variant], scores["full"])
+            paired = pair(scores[variant], scores["full"], scored_once=variant == BASELINE)
             if paired.size:
                 estimate = estimate_effect(paired)
                 found[dataset, variant, metric] = [*estimate, permutation_p(paired), *paired.shape]
@@ -125,12 +141,12 @@ def _score_tables(clips: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, pd.
             )
 
 
-def pair(scores: pd.DataFrame, full: pd.DataFrame) -> np.ndarray:
+def pair(scores: pd.DataFrame, full: pd.DataFrame, *, scored_once: bool = False) -> np.ndarray:
     """`scores` minus the full model's, both tables of seeds x clips, over the seeds and clips of both.
 
-    What was scored once, as seed 0, is held against every seed of the full model.
+    What was `scored_once`, having no seeds, is held against every seed of the full model.
     """
-    if list(scores.index) == [0] and 0 not in full.index:
+    if scored_once:
         return _complete(scores.iloc[0] - full)
     return _complete(scores - full)
 

@@ -4,9 +4,11 @@
 They name the runs behind every row and hold what the other formats round or leave out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, product
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -172,7 +174,9 @@ def _costs(results: Results, name: str) -> dict[str, float]:
 def factorial_table(results: Results) -> pd.DataFrame:
     """Main effects and interactions in each data set's own metric, where the variants form a grid."""
     changes = {
-        name: {key: value for section in variant.changes.values() for key, value in section.items()}
+        name: {
+            key: _hashable(value) for section in variant.changes.values() for key, value in section.items()
+        }
         for name, variant in results.variants.items()
     }
     clips = results.clips
@@ -183,11 +187,15 @@ def factorial_table(results: Results) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def ablation_table(results: Results, tidy: pd.DataFrame, title: str, note: str) -> Table:
     """What `ablations.{md,tex,txt}` show."""
     remarks = find_remarks(results, tidy)
     marked = [remark for remark in remarks if remark.rows]
-    letters = dict(zip(marked, ascii_lowercase, strict=False))
+    letters = dict(zip(marked, _letters(), strict=False))
     notes = [Note(remark.text, letters.get(remark, "")) for remark in remarks]
     scores = {row: rows.droplevel([0, 1]) for row, rows in tidy.groupby(["dataset", "variant"])}
     groups = {}
@@ -204,6 +212,11 @@ def ablation_table(results: Results, tidy: pd.DataFrame, title: str, note: str) 
             for name in names
         ]
     return Table(title=title, header=_HEADER, groups=groups, notes=notes, remark=note)
+
+
+def _letters() -> Iterator[str]:
+    """a to z, then aa, ab, ..."""
+    return chain(ascii_lowercase, map("".join, product(ascii_lowercase, repeat=2)))
 
 
 def _heading(dataset: str, facts: pd.Series) -> str:
