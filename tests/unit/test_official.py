@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from models import ModelConfig, build_model, load_official, save_official
-from models.official import load_spynet, official_name
+from models.official import official_name
 from models.optical_flow import SPyNet
+from models.state_dicts import load_spynet
 
 SIZES = dict(num_feat=8, depth=2, num_extract_blocks=1, num_reconstruct_blocks=2)
 

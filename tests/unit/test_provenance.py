@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from datetime import UTC, datetime
 
 import pytest
 from workflow_copy import ROOT
@@ -44,13 +43,38 @@ def test_comment_docstring_and_blank_lines_change_nothing(project):
 def test_network_mathematics_touches_what_runs_a_network_only(project):
     before = digests()
     project("models/attention.py", "class ", "CONSTANT = 2\n\n\nclass ")
-    assert changed(before) == {"train", "evaluate", "probe", "measure_runtime"}
+    assert changed(before) == {"train", "gate", "evaluate", "probe", "measure_runtime", "make_figures"}
 
 
 def test_metric_mathematics_touches_scoring_only(project):
     before = digests()
     project("vsrbench/metrics.py", "import cv2", "CONSTANT = 2\nimport cv2")
-    assert changed(before) == {"evaluate"}
+    assert changed(before) == {"gate", "evaluate"}
+
+
+def test_statistics_touch_what_is_said_of_the_scores_and_no_score(project):
+    before = digests()
+    project("vsrbench/statistics.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9")
+    assert changed(before) == {"gate", "make_tables", "make_figures", "make_report"}
+
+
+def test_reading_weights_touches_the_training_that_starts_from_them(project):
+    before = digests()
+    project("models/state_dicts.py", "int(layer) // 2", "int(layer) // 3")
+    assert changed(before) == {"train_flow", "import_flow", "train"}
+
+
+def test_saving_and_accounting_repeat_nothing(project):
+    before = digests()
+    project("vsrbench/checkpoint.py", "KEPT = 2", "KEPT = 3")
+    project("vsrbench/usage.py", "3600, 5", "3600, 6")
+    assert changed(before) == set()
+
+
+def test_what_is_read_beside_the_code_counts(monkeypatch):
+    before = digests()
+    monkeypatch.setitem(provenance._READS, "gate", ["workflow/reference/clips.csv"])
+    assert changed(before) == {"gate"}
 
 
 def test_provenance_itself_touches_nothing(project):
@@ -65,7 +89,7 @@ def test_a_module_that_is_imported_lazily_counts():
 
 def test_record_names_revision_digest_machine_and_time(tmp_path):
     path = tmp_path / "provenance.json"
-    provenance.write_provenance(path, "train", started=datetime.now(UTC), seed=3)
+    provenance.write_provenance(path, provenance.begin("train"), seed=3)
     record = json.loads(path.read_text())
     assert record["seed"] == 3
     assert record["code_digest"] == provenance.code_digest("train")

@@ -27,6 +27,7 @@ def planned(workflow) -> set[str]:
 
 
 RESULTS = {"make_tables", "make_figures", "make_report", "sync"}
+GATE = {"gate", "all_gates_are_passed"}
 
 
 def test_study_ends_with_every_variant_in_the_table(finished):
@@ -56,7 +57,7 @@ def test_second_start_has_nothing_to_do(finished):
             "workflow/vsrbench/metrics.py",
             "_WINDOW, _SIGMA = 11, 1.5",
             "_WINDOW, _SIGMA = 11, 1.4",
-            {"evaluate", "gate", "all_gates_are_passed"} | RESULTS,
+            {"state_recipe", "evaluate", "gate", "all_gates_are_passed"} | RESULTS,
         ),
         (
             "workflow/vsrbench/losses.py",
@@ -64,8 +65,16 @@ def test_second_start_has_nothing_to_do(finished):
             ".add(1e-6)",
             {"state_recipe", "train_flow", "train", "evaluate", "probe"} | RESULTS,
         ),
+        ("workflow/vsrbench/statistics.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", RESULTS),
+        ("workflow/vsrbench/protocol.py", "PSNR_TOLERANCE, SSIM", "PSNR_TOLERANCE_, SSIM", GATE),
+        ("workflow/reference/anchors.csv", "vid4", "Vid4", GATE),
+        ("workflow/reference/published_results.csv", "VSRT", "vsrt", {"make_tables", "make_report", "sync"}),
+        ("workflow/report/report.css", "body", "main", {"make_report"}),
     ],
-    ids=["comment", "comment in an ablation", "title", "ablation", "metric", "loss"],
+    ids=[
+        *("comment", "comment in an ablation", "title", "ablation", "metric", "loss", "interval"),
+        *("tolerance", "anchor", "published score", "style"),
+    ],
 )
 def test_edit_repeats_what_it_touches(finished, file, old, new, repeated):
     finished.edit(file, old, new)

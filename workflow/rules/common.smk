@@ -26,24 +26,28 @@ except InputError as error:
 
 CODE = {step: code_digest(step) for step in STEPS}
 
+# How frames are restored and scored.
+SCORING = {
+    **STUDY.settings["evaluation"],
+    **{key: STUDY.settings[key] for key in ("degradation", "lpips_weights")},
+}
+
 # How networks are run: timed as they are scored.
 RESTORING = {key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_overlap", "precision")}
 
 
 def recipe(step, variant):
     """What the result of a step depends on besides its files; titles and questions may be reworded freely."""
-    resolved = STUDY.variants[variant].to_dict()
-    settings = {
-        "train_flow": {**STUDY.settings["flow_training"], "num_feat": resolved["model"]["flow_num_feat"]},
-        "train": {key: resolved[key] for key in ("degradation", "model", "training")},
-        "measure_runtime": {
-            **STUDY.settings["runtime"],
-            **RESTORING,
-            "model": resolved["model"],
-        },
-        "probe": {},
-    }
-    return {"code": CODE[step], **settings[step]}
+    if step in ("evaluate", "probe"):
+        settings = SCORING if step == "evaluate" else {}
+    else:
+        resolved = STUDY.variants[variant].to_dict()
+        settings = {
+            "train_flow": {**STUDY.settings["flow_training"], "num_feat": resolved["model"]["flow_num_feat"]},
+            "train": {key: resolved[key] for key in ("degradation", "model", "training")},
+            "measure_runtime": {**STUDY.settings["runtime"], **RESTORING, "model": resolved["model"]},
+        }[step]
+    return {"code": CODE[step], **settings}
 
 
 def flags(**settings):
@@ -70,7 +74,8 @@ def network(wildcards):
     return {
         "config": ancient("results/{study}/configs/{variant}.yaml".format(**wildcards)),
         "weights": "results/{study}/runs/{variant}/seed_{seed}/weights.safetensors".format(**wildcards),
-        "gate": "results/{study}/evaluations/{dataset}/gate.json".format(**wildcards),
+        # Not read: it must have been passed, but what it says does not change the scores.
+        "gate": ancient("results/{study}/evaluations/{dataset}/gate.json".format(**wildcards)),
     }
 
 

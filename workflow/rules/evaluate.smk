@@ -9,6 +9,7 @@ rule evaluate:
     "Score one variant's restored frames against the ground truth."
     input:
         unpack(network),
+        recipe="results/{study}/recipes/evaluate/{variant}.txt",
         manifest="results/{study}/data/{dataset}/manifest.json",
     output:
         rows="results/{study}/evaluations/{dataset}/{variant}/seed_{seed}.csv",
@@ -20,12 +21,8 @@ rule evaluate:
         mem_mb=8000,
         runtime=lambda wildcards: 60 if wildcards.dataset == "photo_motion" else 480,
     params:
-        code=CODE["evaluate"],
         network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),
-        settings=flags(
-            **STUDY.settings["evaluation"],
-            **{key: STUDY.settings[key] for key in ("degradation", "lpips_weights")},
-        ),
+        settings=flags(**SCORING),
     shell:
         "vsrbench evaluate --study {wildcards.study:q} --variant {wildcards.variant:q} --seed {wildcards.seed}"
         " --manifest {input.manifest:q} {params.network:q} {params.settings:q}"
@@ -61,6 +58,7 @@ rule gate:
     log:
         "results/{study}/logs/gate/{dataset}.log",
     params:
+        code=CODE["gate"],
         least_clip=flags(**STUDY.least_clip()),
     shell:
         "vsrbench gate --rows {input.rows:q} --manifest {input.manifest:q} {params.least_clip:q}"

@@ -23,6 +23,7 @@ rule make_tables:
     log:
         "results/{study}/logs/make_tables.log",
     params:
+        code=CODE["make_tables"],
         title=STUDY.settings["title"],
         note=STUDY.settings.get("note", ""),
     script:
@@ -47,6 +48,8 @@ rule make_figures:
         [f"results/{{study}}/figures/{figure}.png" for figure in FIGURES],
     log:
         "results/{study}/logs/make_figures.log",
+    params:
+        code=CODE["make_figures"],
     script:
         "../scripts/make_figures.py"
 
@@ -68,6 +71,7 @@ rule make_report:
     log:
         "results/{study}/logs/make_report.log",
     params:
+        code=CODE["make_report"],
         title=STUDY.settings["title"],
         note=STUDY.settings.get("note", ""),
     script:

@@ -15,6 +15,8 @@ if STUDY.settings["flow_weights"]:
             provenance="results/{study}/flow/provenance.json",
         log:
             "results/{study}/logs/import_flow.log",
+        params:
+            code=CODE["import_flow"],
         shell:
             "vsrbench import-flow --weights {input:q} --out {output.weights:q} --log {log:q}"
 

@@ -4,7 +4,6 @@ The published weights may not be passed on; these may. `import_flow` takes a per
 """
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -12,8 +11,8 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from models.official import load_spynet
 from models.optical_flow import SPyNet
+from models.state_dicts import load_spynet
 from vsrbench.config import TrainingConfig
 from vsrbench.data.frame_store import FrameStore
 from vsrbench.data.training_set import TrainingSet
@@ -21,7 +20,7 @@ from vsrbench.errors import InputError
 from vsrbench.files import atomic_write, sha256
 from vsrbench.loop import fit
 from vsrbench.losses import end_point_error
-from vsrbench.provenance import code_digest, config_digest, write_provenance
+from vsrbench.provenance import begin, code_digest, config_digest, write_provenance
 
 VALIDATION_PAIRS = 32
 SMALLEST_LEVEL = 4  # pixels; a smaller level shows no motion that could be learned
@@ -153,15 +152,14 @@ def _exact(batch: dict[str, Tensor]) -> Tensor:
 
 def import_flow(*, weights: Path, out: Path) -> None:
     """Convert a person's own SPyNet weights, published or not, into `out`, with provenance beside it."""
-    started = datetime.now(UTC)
+    begun = begin("import_flow")
     try:
         spynet = load_spynet(weights)
     except ValueError as error:
         raise InputError(str(error)) from None
     write_provenance(
         out.parent / "provenance.json",
-        "train_flow",
-        started=started,
+        begun,
         source=str(weights),
         sha256=sha256(weights),
     )

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
-from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +27,7 @@ from vsrbench.distributed import Group, join
 from vsrbench.errors import InputError
 from vsrbench.files import atomic_write, remove_partials
 from vsrbench.interruption import StopRequest, go_on_later
-from vsrbench.provenance import write_provenance
+from vsrbench.provenance import begin, write_provenance
 from vsrbench.run_lock import HeldLock, lock_run
 from vsrbench.run_log import RunLog
 from vsrbench.schedule import learning_rate
@@ -77,7 +76,7 @@ def fit(
 
     Raises InputError for a loss that is not finite, a full disk, and an unfinished training of another kind.
     """
-    started = datetime.now(UTC)
+    begun = begin(step)
     with (
         StopRequest() as stop,
         join(device, config.batch_size) as group,
@@ -88,7 +87,7 @@ def fit(
             trainer.resume()
             finished = trainer.train(stop, lock, on_nonfinite, workers)
             if finished and group.rank == 0:
-                trainer.finish(step, started, attempts=lock.owner.attempt)
+                trainer.finish(begun, attempts=lock.owner.attempt)
             group.wait()
         if not finished:
             go_on_later(requeue=group.rank == 0)
@@ -178,12 +177,11 @@ class Trainer:
         self.log.close()
         return self.iteration == config.iterations
 
-    def finish(self, step: str, started: datetime, attempts: int) -> None:
+    def finish(self, begun: dict[str, Any], attempts: int) -> None:
         """Write what others read: the provenance, and last the weights."""
         write_provenance(
             self.out.parent / "provenance.json",
-            step,
-            started=started,
+            begun,
             seed=self.seed,
             identity=self.identity,
             attempts=attempts,

@@ -23,10 +23,23 @@ STEPS = {
     "verify": "vsrbench.data.verification",
     "store": "vsrbench.data.store_frames",
     "train_flow": "vsrbench.flow_training",
+    "import_flow": "vsrbench.flow_training",
     "train": "vsrbench.training",
+    "gate": "vsrbench.protocol",
     "evaluate": "vsrbench.evaluation",
     "probe": "vsrbench.probing",
     "measure_runtime": "vsrbench.runtime",
+    "make_tables": "vsrbench.tables",
+    "make_figures": "vsrbench.figures",
+    "make_report": "vsrbench.report",
+}
+
+# What a step reads of the repository besides its code.
+_READS = {
+    "verify": ["workflow/reference/clips.csv"],
+    "gate": ["workflow/reference/anchors.csv"],
+    "make_tables": ["workflow/reference/published_*"],
+    "make_report": ["workflow/reference/published_*", "workflow/report/*"],
 }
 
 # Modules that cannot change a number: what they decide is recorded (the resolved configuration) or is
@@ -35,6 +48,7 @@ _NEUTRAL = {
     "models.config",
     "models.official",  # reads and writes the released code's files, which no study trains
     "vsrbench",
+    "vsrbench.checkpoint",
     "vsrbench.config",
     "vsrbench.errors",
     "vsrbench.files",
@@ -44,13 +58,14 @@ _NEUTRAL = {
     "vsrbench.run_lock",
     "vsrbench.run_log",
     "vsrbench.tracking",
+    "vsrbench.usage",
 }
 
 _VERSIONS = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "lpips", "safetensors")
 
 
 def code_digest(step: str) -> str:
-    """Twelve hex digits over the parsed source that `step` (a key of STEPS) depends on.
+    """Twelve hex digits over the parsed source, and the files beside it, that `step` (of STEPS) depends on.
 
     Comments, docstrings and formatting do not count: a reworded comment leaves the digest as it is, a
     changed line of mathematics does not.
@@ -58,6 +73,8 @@ def code_digest(step: str) -> str:
     digest = hashlib.sha256()
     for name, tree in sorted(_project_modules(STEPS[step]).items()):
         digest.update(f"{name}\n{ast.dump(_without_docstrings(tree))}\n".encode())
+    for path in sorted(path for pattern in _READS.get(step, ()) for path in ROOT.glob(pattern)):
+        digest.update(f"{path.name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -135,26 +152,38 @@ def machine_card() -> dict[str, Any]:
     return card
 
 
-def write_provenance(path: Path, step: str, *, started: datetime, **facts: Any) -> None:
-    """Write `provenance.json` atomically: revision, digests, machine and times, then the step's own facts.
-
-    `started` is an aware datetime. Facts must be JSON types; device-hours of every attempt of a
-    requeued run belong among them, since this file describes the last one.
-    """
-    ended = datetime.now(UTC)
-    record = {
+def begin(step: str) -> dict[str, Any]:
+    """The code that a step (of STEPS) runs, and the time: taken at its start, since files may be edited."""
+    return {
         "step": step,
         "revision": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         "uncommitted_changes": bool(_output("git", "-C", str(ROOT), "status", "--porcelain")),
         "code_digest": code_digest(step),
+        "started": _now(),
+    }
+
+
+def write_provenance(path: Path, begun: dict[str, Any], **facts: Any) -> None:
+    """Write `provenance.json` atomically: what `begin` gave, the machine, the end, then the step's own facts.
+
+    Facts must be JSON types; device-hours of every attempt of a requeued run belong among them, since this
+    file describes the last one.
+    """
+    ended = _now()
+    elapsed = datetime.fromisoformat(ended) - datetime.fromisoformat(begun["started"])
+    record = {
+        **begun,
+        "ended": ended,
+        "hours": round(elapsed.total_seconds() / 3600, 5),
         "machine": machine_card(),
-        "started": started.isoformat(timespec="seconds"),
-        "ended": ended.isoformat(timespec="seconds"),
-        "hours": round((ended - started).total_seconds() / 3600, 5),
         **facts,
     }
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _processor() -> str:

@@ -49,7 +49,7 @@ def measure_runtime(
     recorded. Weights are random, which takes as long as trained ones. Nothing else should run on the device
     meanwhile; the machine's load is recorded.
     """
-    machine = machine_card()
+    machine, digest = machine_card(), code_digest("measure_runtime")
     variant = load_variant(config)
     device = choose_device(device)
     model = build_model(variant.model).eval().to(device)
@@ -63,7 +63,7 @@ def measure_runtime(
         for size in sizes
     ]
     with atomic_write(out) as partial:
-        record = {"measurements": measurements, "code_digest": code_digest("measure_runtime")}
+        record = {"measurements": measurements, "code_digest": digest}
         partial.write_text(json.dumps(record, indent=1) + "\n")
 
 

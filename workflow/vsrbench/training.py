@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models import build_model
-from models.official import load_spynet
+from models.state_dicts import load_spynet
 from vsrbench.config import Variant, load_variant
 from vsrbench.data.frame_store import FrameStore
 from vsrbench.data.training_set import TrainingSet
