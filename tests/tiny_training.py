@@ -86,6 +86,7 @@ def write_variant(path: Path, model: dict | None = None, training: dict | None =
         question="Does it train?",
         because=None,
         changes={},
+        train_on="photo_motion",
         degradation="BI",
         model=ModelConfig(**MODEL | {"feed_forward": "unaligned"} | (model or {})),
         training=TrainingConfig(**TRAINING | (training or {})),

@@ -11,6 +11,7 @@ from vsrbench.config import ABLATIONS, resolve_variant
 NAMES = sorted(path.stem for path in ABLATIONS.glob("*.yaml"))
 SMALL = {
     "study": "suite",
+    "train_on": "photo_motion",
     "degradation": "BI",
     "overrides": {
         "model": dict(
@@ -25,7 +26,7 @@ SMALL = {
         )
     },
 }
-PUBLISHED = {"study": "suite", "degradation": "BI"}
+PUBLISHED = {"study": "suite", "train_on": "reds", "degradation": "BI"}
 
 # The parts of the network that each choice is about. Any other key may touch anything.
 PARTS = {

@@ -71,6 +71,8 @@ def write_study(folder: Path, *, seeds=(1, 2), effects=EFFECTS, clips=CLIPS, lpi
                             lpips,
                         ),
                         "mode": "whole_frame" if variant == BASELINE else "tiled",
+                        "tile_overlap": "" if variant == BASELINE else 4,
+                        "precision": "float32",
                         "num_frames": num_frames,
                         "degradation": "BI",
                         "trained_on": "" if variant == BASELINE else "BI",

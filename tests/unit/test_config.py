@@ -6,7 +6,7 @@ import yaml
 from vsrbench import config
 from vsrbench.errors import InputError
 
-STUDY = {"study": "tiny", "degradation": "BI", "overrides": {"model": {"num_feat": 8}}}
+STUDY = {"study": "tiny", "train_on": "reds", "degradation": "BI", "overrides": {"model": {"num_feat": 8}}}
 
 
 @pytest.fixture
@@ -52,6 +52,13 @@ def test_resolved_variant_survives_its_file(tmp_path):
         ({"changes": {"model": {"depth": True}}}, "model.depth: must be a whole number"),
         ({"changes": {"model": {"patch_size": 7}}}, "7 does not divide model.feat_size 64"),
         ({"changes": {"training": {"learning_rate": "fast"}}}, "training.learning_rate"),
+        ({"changes": {"training": {"minimum_learning_rate": "1e-6"}}}, "write 1.0e-7"),
+        ({"changes": {"training": {"minimum_learning_rate": 0.1}}}, "training.minimum_learning_rate"),
+        ({"changes": {"training": {"betas": [0.9, "0.999"]}}}, "training.betas"),
+        ({"changes": {"training": {"periods": [0, 1200000, 1, 1]}}}, "training.periods"),
+        ({"changes": {"training": {"restart_weights": ["1", 1, 1, 1]}}}, "training.restart_weights"),
+        ({"changes": {"training": {"ema_decay": "0.999"}}}, "training.ema_decay"),
+        ({"changes": {"training": {"gradient_clip": "1"}}}, "training.gradient_clip"),
         ({"changes": {"optimizer": {"name": "sgd"}}}, "'optimizer' was unexpected"),
         ({"changes": {}}, "changes"),
         ({"changes": {"model": {"depth": 3, "num_heads": 2}}}, "no because: line"),

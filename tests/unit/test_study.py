@@ -1,9 +1,11 @@
 """A study file: what is wrong with it is said before any job starts."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from vsrbench import config
 from vsrbench.config import read_yaml
 from vsrbench.errors import InputError
 from vsrbench.study import load_study
@@ -46,6 +48,12 @@ def test_clips_must_hold_the_largest_window_and_tile(settings):
         ({"evaluate_on": {"mine": "required"}}, "'mine' was unexpected"),
         ({"evaluate_on": {"vid4": "if_present"}}, "evaluate_on: none of its data sets is there"),
         ({"evaluate_on": {"vid4": "required"}}, "vid4 needs the folder .*Vid4/GT; get Vid4"),
+        ({"seeds": [2**32]}, "seeds.0: 4294967296 is greater than the maximum"),
+        ({"runtime": {"sizes": [[32, 0]], "budget_seconds": 1}}, "runtime.sizes.0.1: 0 is less than"),
+        (
+            {"runtime": {"sizes": [[32, 8]], "budget_seconds": 1}},
+            r"runtime.sizes: \[32, 8\] is less than a tile of 16",
+        ),
         ({"overrides": {"model": {"num_frames": 7}}}, "photo_motion.num_frames: 5 are fewer than full's"),
         (
             {"overrides": {"model": {"feat_size": 64}}},
@@ -65,9 +73,42 @@ def test_mistakes(settings, change, said):
         load_study(settings | change)
 
 
+def test_a_crop_for_flow_must_fit_the_clips(settings):
+    settings["flow_training"]["crop_size"] = 64
+    with pytest.raises(
+        InputError, match="flow_training.crop_size: 64 is more than a quarter of photo_motion"
+    ):
+        load_study(settings)
+
+
+def test_exact_flow_is_not_to_be_had_of_real_training_clips(settings, tmp_path):
+    (tmp_path / "train_sharp").mkdir()
+    settings |= {"train_on": "reds", "data_root": str(tmp_path)}
+    with pytest.raises(InputError, match="variants: oracle_flow needs exact flow, which reds does not have"):
+        load_study(settings)
+    assert load_study(settings | {"variants": ["full"]}).settings["train_on"] == "reds"
+
+
+def test_a_study_has_one_flow_network(settings, tmp_path, monkeypatch):
+    shutil.copytree(config.ABLATIONS, tmp_path / "ablations")
+    (tmp_path / "ablations" / "narrow.yaml").write_text(
+        "title: A\nquestion: B?\nchanges: {model: {flow_num_feat: 4}}\n"
+    )
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "ABLATIONS", tmp_path / "ablations")
+    with pytest.raises(InputError, match="variants: narrow changes model.flow_num_feat"):
+        load_study(settings | {"variants": ["full", "narrow"]})
+
+
+def test_flow_weights_may_be_left_unsaid(settings):
+    del settings["flow_weights"]
+    assert load_study(settings).settings["flow_weights"] is None
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"metrics": ["psnr_rgb", "ssim_rgb", "psnr_y"]}, "evaluation.metrics: ssim_y is missing; the gate"),
         ({"tile_overlap": 16}, "evaluation.tile_overlap: 16 is not below full's feat_size 16"),
         ({"mode": "whole_frame"}, "evaluation.mode: whole_frame, but full's .* ties the network"),
     ],

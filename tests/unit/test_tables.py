@@ -7,9 +7,11 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from synthetic import EFFECTS, write_study
 
 from vsrbench.comparison import compare
+from vsrbench.config import ABLATIONS, read_yaml
 from vsrbench.errors import InputError
 from vsrbench.explain import explain
 from vsrbench.published import compare_with_published
@@ -244,6 +246,43 @@ def test_published_average_is_not_held_against_a_part(tmp_path):
     files = write_study(tmp_path / "demo", effects={"full": (0, 0.1)}, clips={"vid4": {"city": 3}})
     _, table = compared_with_published(files, subset={"test": "1 of 4 clips"})
     assert set(table["clip"]) == {"city"}
+
+
+def published_notes(tmp_path, train_on, sizes, **rows):
+    """What is said of a study of these sizes that is held against Vid4's published scores."""
+    files = write_study(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)}, clips=VID4)
+    (config,) = files["configs"]
+    variant = yaml.safe_load(config.read_text())
+    released = read_yaml(ABLATIONS / "full.yaml")
+    for section in ("model", "training"):
+        ours = {key: value for key, value in sizes.items() if key in released[section]}
+        variant[section] = released[section] | ours
+    config.write_text(yaml.safe_dump(variant | {"train_on": train_on}))
+    for path in files["evaluations"]:
+        pd.read_csv(path).assign(**{"tile_overlap": 32} | rows).to_csv(path, index=False)
+    make_tables(**files, title="Demo", note="", folder=tmp_path / "tables")
+    return [(tmp_path / "tables" / name).read_text() for name in ("ablations.md", "published.md")]
+
+
+RELEASED_VIMEO = {"num_frames": 7, "depth": 7, "batch_size": 16}
+
+
+def test_the_released_vimeo_recipe_is_no_smaller_than_itself(tmp_path):
+    table, published = published_notes(tmp_path, "vimeo90k", RELEASED_VIMEO)
+    assert "Smaller than the published" not in table
+    assert "another recipe" not in published
+
+
+def test_a_network_of_another_recipe_than_the_published_one_is_told_so(tmp_path):
+    """Vid4's published scores are of seven frames and Vimeo-90K."""
+    table, published = published_notes(tmp_path, "reds", {}, tile_overlap=8, precision="bfloat16")
+    assert "Smaller than the published" not in table
+    assert "by another recipe than the published one" in published
+    said = (
+        "Vid4: trained on reds, not vimeo90k; num_frames 5, not 7; depth 5, not 7; batch_size 32, not 16; "
+        "8 pixels of overlap, not 32; bfloat16 inference, not float32."
+    )
+    assert said in published
 
 
 def test_explain_names_the_runs(study, capsys):

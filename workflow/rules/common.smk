@@ -26,6 +26,9 @@ except InputError as error:
 
 CODE = {step: code_digest(step) for step in STEPS}
 
+# What stands above the tables.
+HEADING = {"title": STUDY.settings["title"], "note": STUDY.settings.get("note", "")}
+
 # How frames are restored and scored.
 SCORING = {
     **STUDY.settings["evaluation"],
@@ -37,17 +40,17 @@ RESTORING = {key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_ov
 
 
 def recipe(step, variant):
-    """What the result of a step depends on besides its files; titles and questions may be reworded freely."""
-    if step in ("evaluate", "probe"):
-        settings = SCORING if step == "evaluate" else {}
-    else:
-        resolved = STUDY.variants[variant].to_dict()
-        settings = {
-            "train_flow": {**STUDY.settings["flow_training"], "num_feat": resolved["model"]["flow_num_feat"]},
-            "train": {key: resolved[key] for key in ("degradation", "model", "training")},
-            "measure_runtime": {**STUDY.settings["runtime"], **RESTORING, "model": resolved["model"]},
-        }[step]
-    return {"code": CODE[step], **settings}
+    """What the result of a step depends on besides its files; of variants, titles and questions are none of it."""
+    resolved = STUDY.variants[variant].to_dict()
+    settings = {
+        "train_flow": {**STUDY.settings["flow_training"], "num_feat": resolved["model"]["flow_num_feat"]},
+        "train": {key: resolved[key] for key in ("degradation", "model", "training")},
+        "evaluate": SCORING,
+        "measure_runtime": {**STUDY.settings["runtime"], **RESTORING, "model": resolved["model"]},
+        "make_tables": HEADING,
+        "make_report": HEADING,
+    }
+    return {"code": CODE[step], **settings.get(step, {})}
 
 
 def flags(**settings):

@@ -9,7 +9,7 @@ rule evaluate:
     "Score one variant's restored frames against the ground truth."
     input:
         unpack(network),
-        recipe="results/{study}/recipes/evaluate/{variant}.txt",
+        recipe="results/{study}/recipes/evaluate/full.txt",
         manifest="results/{study}/data/{dataset}/manifest.json",
     output:
         rows="results/{study}/evaluations/{dataset}/{variant}/seed_{seed}.csv",

@@ -4,18 +4,22 @@
 #        results/{study}/report.html  the study's questions and answers on one page
 #        results/{study}/wandb/       the study as W&B runs
 FIGURES = figures_of(STUDY.variants)
+MEASURED = {
+    "evaluations": evaluations(),
+    "configs": of_each_variant("results/{study}/configs/{variant}.yaml"),
+    "runtimes": of_each_variant("results/{study}/runtime/{variant}.json"),
+    "provenance": of_each_run("results/{study}/runs/{variant}/seed_{seed}/provenance.json"),
+    "manifests": expand(
+        "results/{study}/data/{dataset}/manifest.json", study=STUDY.name, dataset=STUDY.datasets
+    ),
+}
 
 
 rule make_tables:
     "Compare every variant with the full model, and the full model with what was published."
     input:
-        evaluations=evaluations(),
-        configs=of_each_variant("results/{study}/configs/{variant}.yaml"),
-        runtimes=of_each_variant("results/{study}/runtime/{variant}.json"),
-        provenance=of_each_run("results/{study}/runs/{variant}/seed_{seed}/provenance.json"),
-        manifests=expand(
-            "results/{study}/data/{dataset}/manifest.json", study=STUDY.name, dataset=STUDY.datasets
-        ),
+        **MEASURED,
+        recipe="results/{study}/recipes/make_tables/full.txt",
     output:
         multiext("results/{study}/tables/ablations", ".md", ".csv", ".tex", ".txt", "_tidy.csv"),
         multiext("results/{study}/tables/published", ".csv", ".md"),
@@ -23,9 +27,7 @@ rule make_tables:
     log:
         "results/{study}/logs/make_tables.log",
     params:
-        code=CODE["make_tables"],
-        title=STUDY.settings["title"],
-        note=STUDY.settings.get("note", ""),
+        **HEADING,
     script:
         "../scripts/make_tables.py"
 
@@ -33,7 +35,8 @@ rule make_tables:
 rule make_figures:
     "Draw what the tables say, with its uncertainty, and restored frames side by side."
     input:
-        **rules.make_tables.input,
+        **MEASURED,
+        recipe="results/{study}/recipes/make_figures/full.txt",
         probes=probes(),
     output:
         *[
@@ -48,8 +51,6 @@ rule make_figures:
         [f"results/{{study}}/figures/{figure}.png" for figure in FIGURES],
     log:
         "results/{study}/logs/make_figures.log",
-    params:
-        code=CODE["make_figures"],
     script:
         "../scripts/make_figures.py"
 
@@ -57,7 +58,8 @@ rule make_figures:
 rule make_report:
     "Answer the study's questions on one page that needs no network."
     input:
-        **rules.make_tables.input,
+        **MEASURED,
+        recipe="results/{study}/recipes/make_report/full.txt",
         figures=expand("results/{study}/figures/{figure}.svg", study=STUDY.name, figure=FIGURES),
     output:
         page="results/{study}/report.html",
@@ -71,9 +73,7 @@ rule make_report:
     log:
         "results/{study}/logs/make_report.log",
     params:
-        code=CODE["make_report"],
-        title=STUDY.settings["title"],
-        note=STUDY.settings.get("note", ""),
+        **HEADING,
     script:
         "../scripts/make_report.py"
 
@@ -81,9 +81,7 @@ rule make_report:
 rule sync:
     "Mirror the study into W&B: offline, unless the environment says otherwise."
     input:
-        evaluations=rules.make_tables.input.evaluations,
-        runtimes=rules.make_tables.input.runtimes,
-        provenance=rules.make_tables.input.provenance,
+        **{key: MEASURED[key] for key in ("evaluations", "runtimes", "provenance")},
         tables="results/{study}/tables/ablations.csv",
         figures=rules.make_report.input.figures,
     output:

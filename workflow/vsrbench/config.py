@@ -61,21 +61,39 @@ class TrainingConfig:
             raise ValueError(f"training.precision: {self.precision!r} is neither float32 nor bfloat16")
         if not isinstance(self.learning_rate, float) or not 0 < self.learning_rate < 1:
             raise ValueError(f"training.learning_rate: must be between 0 and 1, is {self.learning_rate!r}")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        low = self.minimum_learning_rate
+        if not _is_number(low) or not 0 <= low <= self.learning_rate:
+            raise ValueError(
+                f"training.minimum_learning_rate: must be between 0 and training.learning_rate, is {low!r}; "
+                "YAML takes 1e-7 for a text, write 1.0e-7"
+            )
+        if len(self.betas) != 2 or not all(_is_number(beta) and 0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"training.betas: must be two numbers in [0, 1), are {list(self.betas)}")
+        if not all(type(period) is int and period > 0 for period in self.periods):
+            raise ValueError(
+                f"training.periods: must be whole numbers of at least 1, are {list(self.periods)}"
+            )
+        if not all(_is_number(weight) and weight > 0 for weight in self.restart_weights):
+            raise ValueError(
+                f"training.restart_weights: must be numbers above 0, are {list(self.restart_weights)}"
+            )
         if len(self.periods) != len(self.restart_weights):
             raise ValueError(
                 f"training.restart_weights: needs one for each of the {len(self.periods)} training.periods"
             )
         if self.schedule == "cosine_restarts" and sum(self.periods) < self.iterations:
             raise ValueError(f"training.periods: end before training.iterations {self.iterations}")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+        if self.ema_decay is not None and not (_is_number(self.ema_decay) and 0 < self.ema_decay < 1):
             raise ValueError(f"training.ema_decay: must be null or between 0 and 1, is {self.ema_decay!r}")
-        if self.gradient_clip is not None and not self.gradient_clip > 0:
+        if self.gradient_clip is not None and not (_is_number(self.gradient_clip) and self.gradient_clip > 0):
             raise ValueError(f"training.gradient_clip: must be null or above 0, is {self.gradient_clip!r}")
         for key in ("recompute", "compile"):
             if type(getattr(self, key)) is not bool:
                 raise ValueError(f"training.{key}: must be true or false, is {getattr(self, key)!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,7 @@ class Variant:
     question: str
     because: str | None
     changes: dict[str, dict[str, Any]]  # what differs from the full model, by section
+    train_on: str  # the data set
     degradation: str
     model: ModelConfig
     training: TrainingConfig
@@ -188,6 +207,7 @@ def _build(study, name, description, sections, changes) -> Variant:
             question=description["question"],
             because=description.get("because"),
             changes=changes,
+            train_on=study["train_on"],
             degradation=study["degradation"],
             model=ModelConfig(**sections["model"]),
             training=TrainingConfig(**sections["training"]),

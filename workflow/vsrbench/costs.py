@@ -65,8 +65,8 @@ def tile_operations(variant: Variant) -> int:
     centre = [model.num_frames // 2]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.extract(clip[:, :1])
-        if network.spynet is not None:
-            network.spynet(clip[:, 0].repeat(2, 1, 1, 1), clip[:, 0].repeat(2, 1, 1, 1))
+        if network.spynet is not None:  # to the new frame, from it, and the window's last to itself
+            network.spynet(clip[:, 0].repeat(3, 1, 1, 1), clip[:, 0].repeat(3, 1, 1, 1))
         network.reconstruct(network.transform(features, clip, (known, known), centre), clip[:, centre])
     return counter.get_total_flops()
 

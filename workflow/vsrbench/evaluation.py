@@ -25,7 +25,8 @@ from vsrbench.trained import load_trained
 COLUMNS = (
     *("study", "variant", "seed", "dataset", "clip", "frame"),
     *METRICS,
-    *("mode", "tile_overlap", "num_frames", "degradation", "trained_on", "code_digest", "config_digest"),
+    *("mode", "tile_overlap", "precision", "num_frames"),
+    *("degradation", "trained_on", "code_digest", "config_digest"),
 )
 _READ_AT_ONCE = 16  # ground-truth frames in memory where the low-quality ones are made from them
 
@@ -67,7 +68,7 @@ def evaluate(
     else:
         resolved = load_variant(config)
         restore = _network(resolved, weights, mode, tile_overlap, precision, device)
-        method = _describe(resolved, mode, tile_overlap)
+        method = _describe(resolved, mode, tile_overlap, precision)
     scorer = Scorer(metrics, lpips_weights, device)
     method |= {"study": study, "variant": variant, "seed": seed, "code_digest": code_digest("evaluate")}
     found = []
@@ -96,7 +97,10 @@ def _bicubic(device: torch.device) -> Restore:
 
 
 def _describe_bicubic() -> dict[str, str | int]:
-    return {"mode": "whole_frame", "tile_overlap": "", "num_frames": 1, "trained_on": "", "config_digest": ""}
+    return {
+        **{"mode": "whole_frame", "tile_overlap": "", "precision": "float32", "num_frames": 1},
+        **{"trained_on": "", "config_digest": ""},
+    }
 
 
 def _network(
@@ -129,12 +133,13 @@ def _network(
     return restore
 
 
-def _describe(variant: Variant, mode: str, tile_overlap: int | None) -> dict[str, str | int]:
+def _describe(variant: Variant, mode: str, tile_overlap: int | None, precision: str) -> dict[str, str | int]:
     if tile_overlap is None:
         tile_overlap = variant.model.feat_size // 2
     return {
         "mode": mode,
         "tile_overlap": tile_overlap if mode == "tiled" else "",
+        "precision": precision,
         "num_frames": variant.model.num_frames,
         "trained_on": variant.degradation,
         "config_digest": config_digest(variant.to_dict()),

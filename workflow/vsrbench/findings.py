@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from vsrbench.footnotes import reduced_settings
+from vsrbench.published import reduced_settings
 from vsrbench.results import Results
 from vsrbench.statistics import BASELINE
 from vsrbench.tables import headline_metric

@@ -1,14 +1,14 @@
 """What a reader of the ablation table must know, found in the data: each function looks for one thing."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from vsrbench.config import ABLATIONS, Variant, read_yaml
+from vsrbench.config import Variant
+from vsrbench.published import reduced_settings
 from vsrbench.results import Results
 from vsrbench.statistics import BASELINE
 
@@ -187,13 +187,14 @@ def _how_timed(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
 
 def _mixtures(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     """More than one code, machine, budget or way of inference behind one table."""
-    runs = results.runs.values()
+    runs, networks = results.runs.values(), results.rows[results.rows["variant"] != BASELINE]
     kinds = {
         "training code (digests)": {run.get("code_digest") for run in runs},
         "evaluation code (digests)": set(results.rows["code_digest"]),
         "training machine": {_device(run) for run in runs},
         "runtime machine": {_device(facts) for facts in results.runtimes.values()},
-        "inference": set(results.rows["mode"][results.rows["variant"] != BASELINE]),
+        "inference": set(networks["mode"]),
+        "precision of inference": set(networks["precision"]),
         "training budget (iterations x batch)": {
             f"{variant.training.iterations} x {variant.training.batch_size}"
             for variant in results.variants.values()
@@ -220,27 +221,3 @@ def _smaller_than_published(results: Results, tidy: pd.DataFrame) -> Iterator[Re
     reductions = reduced_settings(results.variants["full"])
     if reductions:
         yield Remark(f"Smaller than the published study: {reductions}.")
-
-
-def reduced_settings(full: Variant) -> str:
-    """How this study's full model and training fall short of the published ones; empty where they do not."""
-    published = read_yaml(ABLATIONS / "full.yaml")
-    ours = asdict(full)
-    return ", ".join(
-        f"{key} {ours[section][key]:,} of {value:,}"
-        for section in ("model", "training")
-        for key, value in published[section].items()
-        if key in _SCALE and ours[section][key] < value
-    )
-
-
-_SCALE = (
-    "num_frames",
-    "num_feat",
-    "feat_size",
-    "depth",
-    "num_reconstruct_blocks",
-    "num_feed_forward_blocks",
-    "iterations",
-    "batch_size",
-)

@@ -42,7 +42,7 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
     target = choose_device(device)
     calibration = calibrate(full, gpus, target)
     rows = [_row(settings, variant, gpus, calibration) for variant in variants]
-    if not settings["flow_weights"] and any(needs_flow(variant) == "spynet" for variant in variants):
+    if not settings.get("flow_weights") and any(needs_flow(variant) == "spynet" for variant in variants):
         rows.append(_flow_row(settings, full, calibration))
     total = ["in all", *("" for _ in HEAD[3:]), sum(row[-2] for row in rows), sum(row[-1] for row in rows)]
     print(_table([*rows, total]))

@@ -21,6 +21,8 @@ COLUMNS = (
     "frame",
     *METRICS,
     "mode",
+    "tile_overlap",
+    "precision",
     "degradation",
     "trained_on",
 )
@@ -30,6 +32,8 @@ _TEXT = (
     "dataset",
     "clip",
     "mode",
+    "tile_overlap",
+    "precision",
     "degradation",
     "trained_on",
     "code_digest",

@@ -50,7 +50,8 @@ def load_study(settings: dict[str, Any]) -> Study:
     """
     source = f"study {settings.get('study', '?')}"
     check_schema(settings, "study", source)
-    settings = {"folders": {}} | settings
+    settings = {"folders": {}, "flow_weights": None} | settings
+    _check_metrics(settings["evaluation"]["metrics"], source)
     for key, variable in (("data_root", "VSRBENCH_DATA"), ("lpips_weights", "VSRBENCH_LPIPS_WEIGHTS")):
         settings[key] = os.environ.get(variable) or settings.get(key)
     for key in ("lpips_weights", "flow_weights"):
@@ -76,8 +77,10 @@ def load_study(settings: dict[str, Any]) -> Study:
     variants = {name: resolve_variant(settings, name) for name in settings["variants"]}
     for name, variant in variants.items():
         _check_scoring(settings["evaluation"], name, variant, source)
+        _check_flow(settings["train_on"], variant, variants["full"], source)
         if "photo_motion" in (settings["train_on"], *datasets):
             _check_window(settings["photo_motion"], name, variant, source)
+    _check_sizes(settings, variants, source)
     return Study(
         name=settings["study"],
         settings=settings,
@@ -100,6 +103,46 @@ def _least_clip(settings: dict[str, Any], variants: dict[str, Variant]) -> dict[
         "least_frames": max(model.num_frames for model in models) if tiled else 1,
         "least_edge": max(model.feat_size for model in models) if tiled else 1,
     }
+
+
+def _check_metrics(metrics: list[str], source: str) -> None:
+    for metric in ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y"):
+        if metric not in metrics:
+            raise InputError(
+                f"{source}: evaluation.metrics: {metric} is missing; the gate and the tables rest on PSNR "
+                "and SSIM, in RGB and Y"
+            )
+
+
+def _check_flow(train_on: str, variant: Variant, full: Variant, source: str) -> None:
+    name = variant.variant
+    if needs_flow(variant) == "oracle" and train_on != "photo_motion":
+        raise InputError(
+            f"{source}: variants: {name} needs exact flow, which {train_on} does not have; leave it out or "
+            "train on photo_motion"
+        )
+    if needs_flow(variant) == "spynet" and variant.model.flow_num_feat != full.model.flow_num_feat:
+        raise InputError(
+            f"{source}: variants: {name} changes model.flow_num_feat, but a study has one SPyNet; set it in "
+            "overrides"
+        )
+
+
+def _check_sizes(settings: dict[str, Any], variants: dict[str, Variant], source: str) -> None:
+    """Sizes in LQ pixels that one setting takes from another."""
+    edge = _least_clip(settings, variants)["least_edge"]
+    for size in settings["runtime"]["sizes"]:
+        if min(size) < edge:
+            raise InputError(
+                f"{source}: runtime.sizes: {size} is less than a tile of {edge}; raise it or lower "
+                "model.feat_size"
+            )
+    crop, edge = settings["flow_training"]["crop_size"], settings["photo_motion"]["size"] // 4
+    if crop > edge:
+        raise InputError(
+            f"{source}: flow_training.crop_size: {crop} is more than a quarter of photo_motion.size, {edge}; "
+            "lower it"
+        )
 
 
 def _check_scoring(evaluation: dict[str, Any], name: str, variant: Variant, source: str) -> None:
