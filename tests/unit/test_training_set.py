@@ -6,9 +6,12 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 from tiny_training import write_clips
 
 from models.optical_flow import warp
+from vsrbench.data.clips import Clip, write_frame
+from vsrbench.data.degradation import DEGRADATIONS, degrade
 from vsrbench.data.frame_store import FrameStore
 from vsrbench.data.prefetch import prefetch
 from vsrbench.data.store_frames import build_store
@@ -42,6 +45,26 @@ def test_windows_depend_on_seed_and_place_alone(store):
     backwards = [other.windows(iteration) for iteration in range(8, 0, -1)]
     assert forwards == backwards[::-1]
     assert make(store, seed=2).windows(1) != forwards[0]
+
+
+@pytest.mark.parametrize("degradation", DEGRADATIONS)
+def test_low_quality_is_the_degraded_ground_truth_however_it_is_turned(tmp_path, degradation):
+    """Off the frame's edges; else a network would learn several phases, and their mean."""
+    random = np.random.default_rng(0)
+    gt = np.stack([uniform_filter(random.uniform(0, 255, (128, 128, 3)), (3, 3, 1)) for _ in range(3)])
+    gt = gt.astype(np.uint8)
+    paths = tuple(tmp_path / "a" / f"{t}.png" for t in range(3))
+    paths[0].parent.mkdir()
+    for path, frame in zip(paths, gt, strict=True):
+        write_frame(path, frame)
+    build_store([Clip("made", "a", degradation, lq=(), gt=paths, scored=())], tmp_path / "store")
+    windows = TrainingSet(FrameStore(tmp_path / "store"), num_frames=3, size=16, batch_size=64, seed=1)
+    batch, drawn = windows.batch(1), windows.windows(1)
+    for lq, gt in zip(batch["lq"], batch["gt"], strict=True):
+        expected = degrade(gt.movedim(1, -1).numpy(), degradation)[:, 3:-3, 3:-3]
+        found = lq.movedim(1, -1).numpy()[:, 3:-3, 3:-3]
+        assert np.abs(expected.astype(int) - found).max() <= 1  # halves are rounded up, flipped or not
+    assert len({(window.flip_x, window.flip_y, window.transpose) for window in drawn}) == 8
 
 
 def test_ranks_share_a_batch_without_overlap(store):

@@ -7,8 +7,7 @@
 `BD_DUF`     DUF's blur: sigma 1.6, 13 x 13 taps, edges mirrored, every fourth pixel from index 0. It lies 1.5
              ground-truth pixels from BD: the two are not comparable.
 `subsample`  every fourth pixel from index 1 without a low-pass: aliased, so that neighbouring frames carry
-             what one frame lacks. Half a pixel off the middle of four, the least there is: flips in training
-             mirror where the samples sit, and from index 0 a network cannot know by three pixels.
+             what one frame lacks. Half a pixel off the middle of four, the least there is.
 """
 
 from collections.abc import Callable
@@ -29,6 +28,14 @@ class Degradation:
 
     downscale: Callable[[np.ndarray], np.ndarray]
     phase: float  # LQ pixel i is centred on GT pixel 4 i + phase
+
+    @property
+    def flip_shift(self) -> int:
+        """GT pixels by which a crop that is flipped begins further on, to have the same phase again.
+
+        A flip makes 3 - phase of it, which is the same only in the middle of four.
+        """
+        return round(2 * self.phase - (SCALE - 1))
 
 
 def degrade(gt: np.ndarray, name: str) -> np.ndarray:

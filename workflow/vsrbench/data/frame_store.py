@@ -63,12 +63,22 @@ class FrameStore:
                 check_array(self.folder / clip.name / file, facts, digests)
 
     def crop(
-        self, clip: int, frames: Sequence[int], top: int, left: int, size: int
+        self,
+        clip: int,
+        frames: Sequence[int],
+        top: int,
+        left: int,
+        size: int,
+        gt_shift: tuple[int, int] = (0, 0),
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(lq (t, size, size, 3), gt (t, 4 size, 4 size, 3)) uint8; `top`, `left`, `size` in LQ pixels."""
-        return tuple(
-            _cut(self._array(clip, file), frames, factor * top, factor * left, factor * size)
-            for file, factor in (("lq.npy", 1), ("gt.npy", SCALE))
+        """(lq (t, size, size, 3), gt (t, 4 size, 4 size, 3)) uint8; `top`, `left`, `size` in LQ pixels.
+
+        `gt_shift` moves the ground truth's crop by so many of its pixels, down and to the right.
+        """
+        down, right = gt_shift
+        return (
+            _cut(self._array(clip, "lq.npy"), frames, top, left, size),
+            _cut(self._array(clip, "gt.npy"), frames, SCALE * top + down, SCALE * left + right, SCALE * size),
         )
 
     def crop_flows(

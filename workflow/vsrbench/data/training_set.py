@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsrbench.data.degradation import DEGRADATIONS, SCALE
 from vsrbench.errors import InputError
 
 Arrays = dict[str, np.ndarray]
@@ -36,6 +37,10 @@ class TrainingSet:
     Every window of every clip comes once an epoch, in a new order each time. (The released code draws a frame
     and, where its window would leave the clip, another: the same distribution for clips of equal length.) The
     crop is uniform over LQ pixels; reversal, both flips and transposition each happen with probability 1/2.
+
+    Where the degradation's samples do not sit in the middle of four pixels, a flip takes the ground truth
+    some pixels further up or to the left, so that the network sees one phase only; a window at the frame's
+    edge, which has no such pixels, is left unflipped.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class TrainingSet:
         self.batch_size, self.seed, self.with_flows = batch_size, seed, with_flows
         for clip in store.clips:
             _check_fits(clip, num_frames, size)
+        self.flip_shift = DEGRADATIONS[store.degradation].flip_shift
         windows = [clip.num_frames - num_frames + 1 for clip in store.clips]
         self.clip_of = np.repeat(np.arange(len(windows)), windows)
         self.start_of = np.concatenate([np.arange(count) for count in windows])
@@ -90,12 +96,16 @@ class TrainingSet:
         clip = self.store.clips[self.clip_of[chosen]]
         random = np.random.default_rng((self.seed, 1, place))
         top, left = (int(random.integers(edge - self.size + 1)) for edge in (clip.height, clip.width))
+        reverse, flip_x, flip_y, transpose = map(bool, random.integers(2, size=4))
         return Window(
             int(self.clip_of[chosen]),
             int(self.start_of[chosen]),
             top,
             left,
-            *map(bool, random.integers(2, size=4)),
+            reverse,
+            flip_x and SCALE * left + self.flip_shift >= 0,
+            flip_y and SCALE * top + self.flip_shift >= 0,
+            transpose,
         )
 
     def _middle(self, clip: Any) -> tuple[int, int, int]:
@@ -109,7 +119,8 @@ class TrainingSet:
         """lq, gt and flows of a window, frames (t, h, w, c)."""
         frames = range(window.start, window.start + self.num_frames)
         place = (window.clip, frames, window.top, window.left, self.size)
-        lq, gt = self.store.crop(*place)
+        gt_shift = (self.flip_shift * window.flip_y, self.flip_shift * window.flip_x)
+        lq, gt = self.store.crop(*place, gt_shift)
         if not self.with_flows:
             return {"lq": lq, "gt": gt}
         forward, backward = (np.moveaxis(flows, 1, -1).copy() for flows in self.store.crop_flows(*place))
