@@ -67,7 +67,19 @@ def test_only_visible_gpus_are_taken(holder, monkeypatch):
     assert holder(CUDA_VISIBLE_DEVICES="1").stdout.readline() == "GPU-b GPU-b\n"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, GPU-c")
     assert visible_gpus() == ["GPU-b", "GPU-c"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "visible"),
+    [("", []), ("-1", []), ("NoDevFiles", []), ("-1,0", []), ("1,7,0", ["GPU-b"]), ("MIG-c", ["MIG-c"])],
+)
+def test_names_of_no_gpu_hide_it_and_all_that_follow(monkeypatch, chosen, visible):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert visible_gpus() == visible
+
+
+def test_a_driver_that_finds_no_gpu_may_say_so_in_words(tmp_path):
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'No devices were found'\n")
     assert visible_gpus() == []
 
 
