@@ -83,6 +83,17 @@ def test_a_driver_that_finds_no_gpu_may_say_so_in_words(tmp_path):
     assert visible_gpus() == []
 
 
+def test_the_next_user_can_read_what_a_strict_umask_made(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with lease_gpu(tmp_path / "leases") as gpu:
+            pass
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o7777 for path in (tmp_path / "leases", tmp_path / "leases" / gpu)]
+    assert modes == [0o1777, 0o644]
+
+
 def test_process_of_torchrun_takes_its_own_or_says_that_it_is_taken(holder, tmp_path, monkeypatch):
     assert holder(LOCAL_RANK="1").stdout.readline() == "GPU-b None\n"
     monkeypatch.setenv("LOCAL_RANK", "1")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import IO
@@ -103,10 +103,11 @@ def _wait_for_one(gpus: list[str], folder: Path, patient: bool) -> tuple[str, IO
 
 def _open(folder: Path, gpu: str) -> IO[str]:
     """The lock file of a GPU; another user may have made it, so it is only ever read."""
-    if not folder.is_dir():
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o1777)  # whatever the umask
     path = folder / gpu.replace("/", "_")
-    if not path.exists():
-        path.touch(0o644)
+    with suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o1777)  # whatever the umask
+    with suppress(FileExistsError):
+        path.touch(exist_ok=False)
+        path.chmod(0o644)
     return open(path)
