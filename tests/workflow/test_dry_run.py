@@ -68,6 +68,12 @@ def test_ablation_equal_to_full_is_refused(workflow):
     assert "is the full model's own value" in message(workflow.snakemake("-n"))
 
 
+def test_gpus_that_cannot_share_a_batch_evenly_are_refused(workflow):
+    workflow.edit("workflow/profiles/slurm/config.yaml", "gpus_per_training: 1 ", "gpus_per_training: 3 ")
+    said = message(workflow.snakemake("-n", "--profile", "slurm"))
+    assert "config.yaml: gpus_per_training 3 does not divide training.batch_size 2 of full; choose" in said
+
+
 def test_results_folder_that_cannot_be_written_is_refused(workflow):
     (workflow.folder / "results").write_text("a file where the folder should be")
     assert "results cannot be written here" in message(workflow.snakemake("-n"))

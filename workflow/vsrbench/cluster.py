@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from vsrbench.errors import InputError
+from vsrbench.study import Study
 
 logger = logging.getLogger("vsrbench")
 
@@ -39,6 +40,16 @@ def check_cluster(jobs: Iterable[tuple[str, int, Mapping[str, Any]]]) -> None:
             raise InputError(
                 f"Slurm takes no job of rule {rule}: {reason} (asked for {shlex.join(request)}; "
                 f"{_offer(resources.get('slurm_partition'))}); correct the top of {PROFILE}"
+            )
+
+
+def check_shares(study: Study, gpus: int) -> None:
+    """Raise InputError for the first variant whose batch the GPUs of a training could not share evenly."""
+    for name, variant in study.variants.items():
+        if variant.training.batch_size % max(gpus, 1):
+            raise InputError(
+                f"{PROFILE}: gpus_per_training {gpus} does not divide training.batch_size "
+                f"{variant.training.batch_size} of {name}; choose a number that does"
             )
 
 
