@@ -9,7 +9,12 @@ config="workflow/config/$STUDY.yaml"
 mkdir -p "results/$STUDY" 2>/dev/null && [ -w "results/$STUDY" ] ||
     { echo "study: results/$STUDY cannot be written; make it writable or clone elsewhere" >&2; exit 2; }
 lock="results/$STUDY/.lock"
-if ! flock --nonblock "$lock" true; then echo "study: waiting for another run of $STUDY to end ..."; fi
+status=0; flock --nonblock "$lock" true || status=$?
+case $status in
+    0) ;;
+    1) echo "study: waiting for another run of $STUDY to end ..." ;;
+    *) echo "study: $lock cannot be locked; clone to a disk that has file locks" >&2; exit 2 ;;
+esac
 flock "$lock" .venv/bin/snakemake --cores "${CORES:-2}" --configfile "$config" --nolock --rerun-incomplete --quiet rules host "$@"
 page="results/$STUDY/report.html"
 [ ! -f "$page" ] || echo "The report: file://$(echo "$PWD" | sed 's/ /%20/g')/$page"

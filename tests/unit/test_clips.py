@@ -6,6 +6,7 @@ import pytest
 
 from vsrbench.data.clips import Clip, read_frame, read_frames, write_frame
 from vsrbench.errors import InputError
+from vsrbench.files import explain
 
 
 def picture(height=16, width=24, seed=0):
@@ -27,6 +28,13 @@ def test_a_frame_comes_back_as_it_was_written_in_rgb(tmp_path):
     frame[:, :, 0] = 200
     write_frame(tmp_path / "0.png", frame)
     assert np.array_equal(read_frame(tmp_path / "0.png"), frame)
+
+
+def test_a_frame_that_does_not_fit_is_named(tmp_path):
+    (tmp_path / "0.png").symlink_to("/dev/full")
+    with pytest.raises(OSError) as error:
+        write_frame(tmp_path / "0.png", picture())
+    assert explain(error.value).startswith(f"{tmp_path}/0.png: No space left on device; free space")
 
 
 def truncated(path):

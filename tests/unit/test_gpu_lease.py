@@ -67,8 +67,31 @@ def test_only_visible_gpus_are_taken(holder, monkeypatch):
     assert holder(CUDA_VISIBLE_DEVICES="1").stdout.readline() == "GPU-b GPU-b\n"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, GPU-c")
     assert visible_gpus() == ["GPU-b", "GPU-c"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "visible"),
+    [("", []), ("-1", []), ("NoDevFiles", []), ("-1,0", []), ("1,7,0", ["GPU-b"]), ("MIG-c", ["MIG-c"])],
+)
+def test_names_of_no_gpu_hide_it_and_all_that_follow(monkeypatch, chosen, visible):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert visible_gpus() == visible
+
+
+def test_a_driver_that_finds_no_gpu_may_say_so_in_words(tmp_path):
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'No devices were found'\n")
     assert visible_gpus() == []
+
+
+def test_the_next_user_can_read_what_a_strict_umask_made(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with lease_gpu(tmp_path / "leases") as gpu:
+            pass
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o7777 for path in (tmp_path / "leases", tmp_path / "leases" / gpu)]
+    assert modes == [0o1777, 0o644]
 
 
 def test_process_of_torchrun_takes_its_own_or_says_that_it_is_taken(holder, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """One owner of a run directory at a time, whatever happened to the one before."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -98,6 +99,43 @@ def test_an_owner_that_was_declared_dead_notices(tmp_path, monkeypatch):
         with pytest.raises(LockLost, match="elsewhere"):
             lock.check()
     assert json.loads((tmp_path / "lock").read_text())["host"] == "elsewhere"
+
+
+def test_an_owner_that_slept_notices_before_its_next_heartbeat(tmp_path):
+    with lock_run(tmp_path) as lock:
+        owner_elsewhere(tmp_path, silent_for=0)
+        with pytest.raises(LockLost, match="taken over by process 1 on elsewhere"):
+            lock.check()
+    record = json.loads((tmp_path / "lock").read_text())
+    assert (record["host"], record["released"]) == ("elsewhere", False)
+
+
+def test_signs_of_life_go_on_after_errors_of_the_file_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_lock, "HEARTBEAT", 0.05)
+    utime, errors = os.utime, iter([errno.ESTALE, errno.EIO])
+
+    def sometimes(path):
+        if error := next(errors, None):
+            raise OSError(error, os.strerror(error), path)
+        utime(path)
+
+    monkeypatch.setattr(run_lock.os, "utime", sometimes)
+    with lock_run(tmp_path) as lock:
+        began = time.monotonic()
+        utime(tmp_path / "lock", (0, 0))
+        while os.stat(tmp_path / "lock").st_mtime == 0:
+            assert time.monotonic() < began + 10
+            time.sleep(0.05)
+        lock.check()
+
+
+def test_a_lock_file_may_be_unreadable_for_a_while_but_not_for_long(tmp_path, monkeypatch):
+    with lock_run(tmp_path) as lock:
+        (tmp_path / "lock").write_text("")
+        lock.check()
+        monkeypatch.setattr(run_lock, "DEAD_AFTER", 0.0)
+        with pytest.raises(LockLost, match="missing or unreadable"):
+            lock.check()
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"host": 1}'])

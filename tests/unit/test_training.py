@@ -15,9 +15,11 @@ from tiny_training import same_but_for_time, write_stores, write_variant
 
 from models.optical_flow import SPyNet
 from vsrbench import loop, training
+from vsrbench.checkpoint import list_checkpoints
 from vsrbench.data.frame_store import FrameStore
 from vsrbench.errors import InputError
 from vsrbench.interruption import GO_ON_LATER
+from vsrbench.run_lock import LockLost
 from vsrbench.training import train
 
 
@@ -124,6 +126,17 @@ def test_kills_at_random_moments_change_nothing(tmp_path):
 def test_two_hundred_kills_change_nothing(tmp_path):
     counts = survive(tmp_path, kills=200, seed=2)
     assert counts["while_writing"] > 20
+
+
+def test_a_training_that_was_taken_over_leaves_the_checkpoints_alone(run, tmp_path, monkeypatch):
+    owner = {"host": "elsewhere", "pid": 1, "slurm_job": None, "attempt": 2, "token": "t"}
+    lock = tmp_path / "run" / "lock"
+    # After this iteration's check, as where validation has taken long.
+    monkeypatch.setattr(loop.Trainer, "_validate", lambda trainer: lock.write_text(json.dumps(owner)) and {})
+    with pytest.raises(LockLost, match="elsewhere"):
+        run(training={"checkpoint_interval": 3})
+    assert not list_checkpoints(lock.with_name("checkpoints"))
+    assert json.loads(lock.read_text()) == owner
 
 
 def test_a_finished_training_is_not_repeated(run, at_iteration):

@@ -1,5 +1,8 @@
 """Every study file plans its jobs, and every mistake in one is a single line before any job starts."""
 
+import os
+import subprocess
+
 import pytest
 import yaml
 from workflow_copy import ROOT
@@ -65,6 +68,35 @@ def test_ablation_equal_to_full_is_refused(workflow):
     assert "is the full model's own value" in message(workflow.snakemake("-n"))
 
 
+def test_gpus_that_cannot_share_a_batch_evenly_are_refused(workflow):
+    workflow.edit("workflow/profiles/slurm/config.yaml", "gpus_per_training: 1 ", "gpus_per_training: 3 ")
+    said = message(workflow.snakemake("-n", "--profile", "slurm"))
+    assert "config.yaml: gpus_per_training 3 does not divide training.batch_size 2 of full; choose" in said
+
+
 def test_results_folder_that_cannot_be_written_is_refused(workflow):
     (workflow.folder / "results").write_text("a file where the folder should be")
     assert "results cannot be written here" in message(workflow.snakemake("-n"))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (1, "study: waiting for another run of demo to end ..."),  # which the second call then does
+        (71, "study: results/demo/.lock cannot be locked; clone to a disk that has file locks"),
+    ],
+)
+def test_a_disk_without_file_locks_is_not_taken_for_another_run(workflow, status, said):
+    program = workflow.folder / "bin" / "flock"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n[ $1 != --nonblock ] || exit {status}\n")
+    program.chmod(0o755)
+    result = subprocess.run(
+        ["sh", "workflow/run_study.sh"],
+        cwd=workflow.folder,
+        env=workflow.environment(STUDY="demo", PATH=f"{program.parent}:{os.environ['PATH']}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert (result.returncode, result.stdout) == (0 if status == 1 else 2, f"{said}\n")

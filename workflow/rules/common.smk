@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from vsrbench.cluster import check_cluster, wait_for_earlier_jobs
+from vsrbench.cluster import check_cluster, check_shares, wait_for_earlier_jobs
 from vsrbench.demands import flow_minutes, training_minutes
 from vsrbench.errors import InputError
 from vsrbench.failures import last_words
@@ -18,9 +18,11 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 # The longest that a training may ask a cluster for at once, in minutes; a profile gives the hours.
 LONGEST = 60 * config.pop("hours", 24)
+GPUS_PER_TRAINING = config.pop("gpus_per_training", 1)
 
 try:
     STUDY = load_study(config)
+    check_shares(STUDY, GPUS_PER_TRAINING)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

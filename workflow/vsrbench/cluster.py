@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from vsrbench.errors import InputError
+from vsrbench.study import Study
 
 logger = logging.getLogger("vsrbench")
 
@@ -34,10 +35,21 @@ def check_cluster(jobs: Iterable[tuple[str, int, Mapping[str, Any]]]) -> None:
         asked.add(request)
         answer = _slurm("sbatch", "--test-only", "--wrap=true", *request)
         if answer.returncode:
-            reason = answer.stderr.strip().splitlines()[-1].removeprefix("allocation failure: ")
+            said = answer.stderr.strip() or f"sbatch ended with status {answer.returncode}, without a word"
+            reason = said.splitlines()[-1].removeprefix("allocation failure: ")
             raise InputError(
                 f"Slurm takes no job of rule {rule}: {reason} (asked for {shlex.join(request)}; "
                 f"{_offer(resources.get('slurm_partition'))}); correct the top of {PROFILE}"
+            )
+
+
+def check_shares(study: Study, gpus: int) -> None:
+    """Raise InputError for the first variant whose batch the GPUs of a training could not share evenly."""
+    for name, variant in study.variants.items():
+        if variant.training.batch_size % max(gpus, 1):
+            raise InputError(
+                f"{PROFILE}: gpus_per_training {gpus} does not divide training.batch_size "
+                f"{variant.training.batch_size} of {name}; choose a number that does"
             )
 
 
@@ -101,7 +113,8 @@ def earlier_jobs(study: str) -> list[str]:
     if answer.returncode:
         raise InputError(f"squeue: {answer.stderr.strip()}; is this a machine of the cluster?")
     runs = _run_ids(study)
-    return sorted({job for job, run in map(str.split, answer.stdout.splitlines()) if run in runs}, key=int)
+    jobs = (line.partition(" ") for line in answer.stdout.splitlines())  # other jobs' names may have spaces
+    return sorted({job for job, _, name in jobs if name in runs}, key=int)
 
 
 def _run_ids(study: str) -> set[str]:

@@ -7,11 +7,13 @@ process, however that ends, so there is nothing to clean up; `fuser` tells who h
 import fcntl
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
@@ -45,16 +47,21 @@ def lease_gpu(folder: Path = FOLDER) -> Iterator[str | None]:
 
 
 def visible_gpus() -> list[str]:
-    """UUIDs of the GPUs that CUDA_VISIBLE_DEVICES leaves, in its order."""
+    """UUIDs of the GPUs that CUDA_VISIBLE_DEVICES leaves, in its order.
+
+    As CUDA does, it ends at the first name that is no GPU's: -1, or Slurm's NoDevFiles.
+    """
     command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
         rows = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    uuids = dict(row.split(", ") for row in rows.splitlines())
+    # Other rows there may be: "No devices were found", with status 0.
+    uuids = dict(re.findall(r"^(\d+), (\S+)$", rows, re.MULTILINE))
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = list(uuids) if chosen is None else filter(None, chosen.replace(" ", "").split(","))
-    return [uuids.get(name, name) for name in names]
+    names = list(uuids) if chosen is None else chosen.replace(" ", "").split(",")
+    known = takewhile(lambda name: name in uuids or name.startswith(("GPU-", "MIG-")), names)
+    return [uuids.get(name, name) for name in known]
 
 
 def share_gpus(arguments: list[str]) -> None:
@@ -96,10 +103,11 @@ def _wait_for_one(gpus: list[str], folder: Path, patient: bool) -> tuple[str, IO
 
 def _open(folder: Path, gpu: str) -> IO[str]:
     """The lock file of a GPU; another user may have made it, so it is only ever read."""
-    if not folder.is_dir():
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o1777)  # whatever the umask
     path = folder / gpu.replace("/", "_")
-    if not path.exists():
-        path.touch(0o644)
+    with suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o1777)  # whatever the umask
+    with suppress(FileExistsError):
+        path.touch(exist_ok=False)
+        path.chmod(0o644)
     return open(path)

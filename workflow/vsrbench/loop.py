@@ -171,7 +171,7 @@ class Trainer:
                 if scores or last or iteration % config.log_interval == 0:
                     self.log.write_interval(iteration, rate, peak_memory_gib(group.device), scores)
                 if stopping or last or iteration % config.checkpoint_interval == 0:
-                    self._save()
+                    self._save(lock)
                 if stopping:
                     break
         self.log.close()
@@ -246,8 +246,8 @@ class Trainer:
     def _result(self) -> nn.Module:
         return self.network if self.average is None else self.average.module
 
-    def _save(self) -> None:
-        """A checkpoint: every process tells what it has used, the first one writes."""
+    def _save(self, lock: HeldLock | None) -> None:
+        """A checkpoint: every process tells what it has used, the first one, which has the lock, writes."""
         self.usage.account(self.group)
         if self.group.rank == 0:
             state = {
@@ -261,6 +261,7 @@ class Trainer:
                 "usage": asdict(self.usage),
                 "log": self.log.state(),
             }
+            lock.check()  # validation may have taken long, and saving deletes the checkpoints of a new owner
             save_checkpoint(self.checkpoints, self.iteration, state)
         self.group.wait()
 

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -54,7 +54,7 @@ class Owner:
 
 
 class LockLost(Exception):
-    """Another owner has taken the directory, believing this one dead."""
+    """Another owner has taken the directory, believing this one dead, or may have done so unseen."""
 
 
 class HeldLock:
@@ -62,24 +62,30 @@ class HeldLock:
 
     def __init__(self, file: IO[str], owner: Owner):
         self.owner = owner
-        self._file, self._taken_by = file, None
+        self._file, self._alive = file, time.monotonic()  # the last sign of life
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="lock heartbeat")
 
     def check(self) -> None:
-        """Raise LockLost if the directory is no longer this process's."""
-        if self._taken_by:
+        """Raise LockLost if the directory is no longer this process's.
+
+        The lock file is read each time: after a stall another may have it that no heartbeat has seen yet.
+        """
+        owner = _read(self._file)
+        if owner is not None and owner.token != self.owner.token:
+            raise LockLost(f"{self._file.name}: taken over by {owner}, which thought this process dead")
+        if owner is None and time.monotonic() - self._alive > DEAD_AFTER:
             raise LockLost(
-                f"{self._file.name}: taken over by {self._taken_by}, which thought this process dead"
+                f"{self._file.name}: missing or unreadable for {DEAD_AFTER:.0f} s, so another process may "
+                "have taken over; start again once it can be read"
             )
 
     def _beat(self) -> None:
         while not self._end.wait(HEARTBEAT):
-            owner = _read(self._file)
-            if owner is None or owner.token != self.owner.token:
-                self._taken_by = str(owner)
-                return
-            os.utime(self._file.name)
+            with suppress(OSError, LockLost):  # ESTALE and the like pass; check() says what is lost
+                self.check()
+                os.utime(self._file.name)
+                self._alive = time.monotonic()
 
 
 @contextmanager
@@ -103,7 +109,7 @@ def lock_run(run: Path, give_up: Callable[[], bool] = lambda: False) -> Iterator
         finally:
             held._end.set()
             held._thread.join()
-            if not held._taken_by:
+            if _read(file) == held.owner:
                 _write(file, held.owner, released=True)
 
 

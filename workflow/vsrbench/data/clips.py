@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from vsrbench.data.degradation import SCALE, degrade
 from vsrbench.errors import InputError
+from vsrbench.files import writing
 
 PNG_END = b"IEND\xaeB`\x82"
 
@@ -110,9 +111,10 @@ def read_frame(path: Path) -> np.ndarray:
 
 
 def write_frame(path: Path, frame: np.ndarray) -> None:
-    """One uint8 (h, w, 3) RGB frame as a PNG."""
-    if not cv2.imwrite(str(path), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
-        raise InputError(f"{path}: cannot be written; is the folder there and the disk not full?")
+    """One uint8 (h, w, 3) RGB frame as a PNG; an OSError names the file that cannot be written whole."""
+    _, data = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    with writing(path):  # not by cv2.imwrite, which on a full disk reports success
+        path.write_bytes(data)
 
 
 def cut_to_scale(frames: np.ndarray) -> np.ndarray:
