@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
 
+from vsrbench.errors import InputError
+
 logger = logging.getLogger("vsrbench")
 
 HEARTBEAT = 15.0  # seconds between two signs of life
@@ -53,7 +55,7 @@ class Owner:
         return f"process {self.pid} on {self.host}{job}, attempt {self.attempt}"
 
 
-class LockLost(Exception):
+class LockLost(InputError):
     """Another owner has taken the directory, believing this one dead, or may have done so unseen."""
 
 
@@ -73,7 +75,9 @@ class HeldLock:
         """
         owner = _read(self._file)
         if owner is not None and owner.token != self.owner.token:
-            raise LockLost(f"{self._file.name}: taken over by {owner}, which thought this process dead")
+            raise LockLost(
+                f"{self._file.name}: taken over by {owner}, which thought this process dead; nothing to do"
+            )
         if owner is None and time.monotonic() - self._alive > DEAD_AFTER:
             raise LockLost(
                 f"{self._file.name}: missing or unreadable for {DEAD_AFTER:.0f} s, so another process may "
