@@ -7,7 +7,7 @@ min_version("9.0")
 # Near its time limit Slurm sends SIGUSR1 to every process of a job; the one that trains saves and leaves.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-if "study" not in config:
+if not workflow.config_settings.configfiles:
 
     configfile: "workflow/config/reds.yaml"
 
@@ -47,6 +47,7 @@ rule all:
 
 
 onstart:
+    print(*(f"Left out: {reason}." for reason in STUDY.left_out), sep="\n", flush=True)
     if workflow.executor_plugin.name == "slurm":
         ask_cluster()
 
@@ -56,4 +57,4 @@ onsuccess:
 
 
 onerror:
-    print(*map(last_words, log), flush=True)
+    print(*(last_words(path, failures()) for path in log), flush=True)

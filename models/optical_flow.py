@@ -31,6 +31,7 @@ class SPyNet(nn.Module):
 
     def __init__(self, num_feat: int = 64):
         super().__init__()
+        self.num_feat = num_feat
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
         self.levels = nn.ModuleList(_Level(num_feat) for _ in range(NUM_LEVELS))

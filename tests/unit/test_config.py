@@ -52,7 +52,8 @@ def test_resolved_variant_survives_its_file(tmp_path):
         ({"changes": {"model": {"depth": True}}}, "model.depth: must be a whole number"),
         ({"changes": {"model": {"patch_size": 7}}}, "7 does not divide model.feat_size 64"),
         ({"changes": {"training": {"learning_rate": "fast"}}}, "training.learning_rate"),
-        ({"changes": {"training": {"minimum_learning_rate": "1e-6"}}}, "write 1.0e-7"),
+        ({"changes": {"training": {"learning_rate": "1e-3"}}}, "for YAML that is a text, write 1.0e-03"),
+        ({"changes": {"training": {"minimum_learning_rate": "1e-6"}}}, "write 1.0e-06"),
         ({"changes": {"training": {"minimum_learning_rate": 0.1}}}, "training.minimum_learning_rate"),
         ({"changes": {"training": {"betas": [0.9, "0.999"]}}}, "training.betas"),
         ({"changes": {"training": {"periods": [0, 1200000, 1, 1]}}}, "training.periods"),
@@ -82,6 +83,12 @@ def test_unknown_variant_names_the_known_ones():
 def test_unknown_override_names_the_study():
     with pytest.raises(InputError, match="study tiny: overrides.model.width: full.yaml has no such key"):
         config.resolve_variant(STUDY | {"overrides": {"model": {"width": 8}}}, "full")
+
+
+def test_another_encoding_names_the_file(tmp_path):
+    (tmp_path / "study.yaml").write_bytes("title: Grüße".encode("latin-1"))
+    with pytest.raises(InputError, match=r"study\.yaml: not YAML"):
+        config.read_yaml(tmp_path / "study.yaml")
 
 
 def test_broken_yaml_names_the_file(tmp_path):

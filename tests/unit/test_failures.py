@@ -47,6 +47,16 @@ def test_each_failure_names_its_logs_and_ends_with_their_last_lines(log, tmp_pat
     ]
 
 
+def test_failures_that_the_log_does_not_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "snakemake.log").write_text(
+        "WorkflowError:\nAt least one job did not complete successfully.\n"
+    )
+    (tmp_path / "full.log").write_text("vsrbench: it is so\n")
+    words = last_words(tmp_path / "snakemake.log", [("train", ["full.log", "other.log"])])
+    assert words.splitlines() == ["train failed:", "  full.log", "    vsrbench: it is so", "  other.log"]
+
+
 def test_failure_that_a_retry_made_good_is_left_out(log):
     words = last_words(log("Finished jobid: 3 (Rule: train)\n"))
     assert words.splitlines() == ["evaluate failed:", "  logs/bicubic.log"]

@@ -71,6 +71,12 @@ def test_foreign_weights_come_in_under_our_names(tmp_path):
     assert facts["source"].endswith("spynet.pth") and len(facts["sha256"]) == 64
 
 
+def test_weights_of_another_width_are_refused(tmp_path):
+    torch.save(SPyNet(16).state_dict(), tmp_path / "spynet.pth")
+    with pytest.raises(InputError, match="spynet.pth: SPyNet of width 16, but model.flow_num_feat is 8; set"):
+        import_flow(weights=tmp_path / "spynet.pth", out=tmp_path / "weights.safetensors", num_feat=8)
+
+
 def test_weights_that_are_none_are_refused(tmp_path):
     (tmp_path / "spynet.pth").write_text("not found")
     with pytest.raises(InputError, match="spynet.pth"):

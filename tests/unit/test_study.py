@@ -73,6 +73,14 @@ def test_mistakes(settings, change, said):
         load_study(settings | change)
 
 
+def test_a_data_set_that_is_left_out_is_named(settings, tmp_path):
+    settings |= {"evaluate_on": {"photo_motion": "required", "vid4": "if_present"}}
+    assert load_study(settings).left_out == (), "nobody said that there are data"
+    assert load_study(settings | {"data_root": str(tmp_path)}).left_out == (
+        f"vid4, {tmp_path}/Vid4/GT is not there",
+    )
+
+
 def test_a_crop_for_flow_must_fit_the_clips(settings):
     settings["flow_training"]["crop_size"] = 64
     with pytest.raises(

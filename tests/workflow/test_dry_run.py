@@ -37,7 +37,46 @@ def test_real_study_says_which_folder_is_missing_and_how_to_get_it(workflow, nam
 
 def test_default_study_is_the_paper_on_reds(workflow):
     (workflow.folder / "study.yaml").unlink(missing_ok=True)
-    assert 'configfile: "workflow/config/reds.yaml"' in (workflow.folder / "Snakefile").read_text()
+    command = [word for word in workflow.command("-n") if word not in ("--configfile", "study.yaml")]
+    (workflow.folder / "study.yaml").unlink()
+    result = subprocess.run(
+        command, cwd=workflow.folder, env=workflow.environment(), capture_output=True, text=True
+    )
+    assert "study reds: reds needs the folder data/train_sharp" in result.stdout + result.stderr
+
+
+def test_study_without_a_name_is_not_taken_for_the_default(workflow):
+    del workflow.study["study"]
+    assert message(workflow.snakemake("-n")) == "study ?: 'study' is a required property"
+
+
+def test_copied_study_file_must_be_given_its_own_name(workflow):
+    """Or it would write over the other study's results."""
+    workflow.command()
+    copy = workflow.folder / "workflow" / "config" / "other.yaml"
+    (workflow.folder / "study.yaml").rename(copy)
+    result = workflow.snakemake("-n", "--configfile", str(copy))
+    assert message(result) == f"{copy}: study: is tiny, not other; correct it, or rename the file"
+
+
+def test_text_above_the_tables_may_hold_braces(workflow):
+    workflow.study |= {"title": "Of {studies}", "note": "{a} and {b"}
+    result = workflow.snakemake("-n")
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_data_root_that_is_none_is_refused(workflow):
+    assert "data_root: nowhere is no folder" in message(workflow.snakemake("-n", VSRBENCH_DATA="nowhere"))
+
+
+def test_what_failed_stands_at_the_end_however_quiet_the_run(workflow):
+    (workflow.folder / "flow.pth").write_text("nothing")
+    workflow.study["flow_weights"] = "flow.pth"
+    result = workflow.snakemake("--quiet", "rules", "host", "--", "results/tiny/flow/weights.safetensors")
+    assert result.returncode != 0
+    assert (
+        "import_flow failed:\n  results/tiny/logs/import_flow.log\n    vsrbench: flow.pth: " in result.stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +86,12 @@ def test_default_study_is_the_paper_on_reds(workflow):
         ({"seeds": "one"}, "seeds: 'one' is not of type 'array'"),
         ({"seeds": [1, 1]}, "seeds:"),
         ({"variants": ["full", "fsca"]}, "there is no variant 'fsca'"),
-        ({"variants": ["fcsa"]}, "variants:"),
+        ({"variants": ["fcsa"]}, "variants: lacks full; add it"),
+        ({"variants": ["full", "two-heads"]}, "variants.1: 'two-heads' does not match"),
+        (
+            {"overrides": {"training": {"betas": 0.9}}},
+            "study tiny: ablations/full.yaml with its overrides: training.betas: must be a list, is 0.9",
+        ),
         ({"study": "../elsewhere"}, "study: '../elsewhere' does not match"),
         ({"degradation": "bicubic"}, "degradation: 'bicubic' is not one of"),
         ({"overrides": {"model": {"widht": 8}}}, "overrides.model.widht: full.yaml has no such key"),

@@ -11,7 +11,7 @@ from vsrbench.errors import InputError
 from vsrbench.failures import last_words
 from vsrbench.gallery import figures_of, looked_into
 from vsrbench.provenance import STEPS, code_digest
-from vsrbench.study import load_study, needs_flow
+from vsrbench.study import check_names, load_study, needs_flow
 
 # The commands of the environment that Snakemake runs in are found even where it is not activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -21,6 +21,7 @@ LONGEST = 60 * config.pop("hours", 24)
 GPUS_PER_TRAINING = config.pop("gpus_per_training", 1)
 
 try:
+    check_names(workflow.configfiles, config)
     STUDY = load_study(config)
     check_shares(STUDY, GPUS_PER_TRAINING)
 except InputError as error:
@@ -127,6 +128,12 @@ def summary():
     if not page.is_file():
         return ""
     return f"{table.read_text()}\nTables, figures and {page.name}: {page.parent}"
+
+
+def failures():
+    """Rule and logs of the jobs that failed for good."""
+    jobs = workflow.scheduler.failed if workflow.scheduler else ()
+    return [(job.rule.name, list(job.log)) for job in jobs if not job.is_group()]
 
 
 def ask_cluster():

@@ -22,7 +22,7 @@ rule evaluate:
         runtime=lambda wildcards: 60 if wildcards.dataset == "photo_motion" else 480,
     params:
         network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),
-        settings=flags(**SCORING),
+        settings=lambda wildcards: flags(**SCORING),
     shell:
         "vsrbench evaluate --study {wildcards.study:q} --variant {wildcards.variant:q} --seed {wildcards.seed}"
         " --manifest {input.manifest:q} {params.network:q} {params.settings:q}"

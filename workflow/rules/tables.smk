@@ -27,7 +27,9 @@ rule make_tables:
     log:
         "results/{study}/logs/make_tables.log",
     params:
-        **HEADING,
+        # By functions, whose results may hold braces.
+        title=lambda wildcards: HEADING["title"],
+        note=lambda wildcards: HEADING["note"],
     script:
         "../scripts/make_tables.py"
 
@@ -73,7 +75,9 @@ rule make_report:
     log:
         "results/{study}/logs/make_report.log",
     params:
-        **HEADING,
+        # By functions, whose results may hold braces.
+        title=lambda wildcards: HEADING["title"],
+        note=lambda wildcards: HEADING["note"],
     script:
         "../scripts/make_report.py"
 

@@ -9,7 +9,7 @@ if STUDY.settings["flow_weights"]:
     rule import_flow:
         "Convert a person's own SPyNet weights."
         input:
-            STUDY.settings["flow_weights"],
+            lambda wildcards: STUDY.settings["flow_weights"],
         output:
             weights="results/{study}/flow/weights.safetensors",
             provenance="results/{study}/flow/provenance.json",
@@ -17,8 +17,9 @@ if STUDY.settings["flow_weights"]:
             "results/{study}/logs/import_flow.log",
         params:
             code=CODE["import_flow"],
+            num_feat=STUDY.variants["full"].model.flow_num_feat,
         shell:
-            "vsrbench import-flow --weights {input:q} --out {output.weights:q} --log {log:q}"
+            "vsrbench import-flow --weights {input:q} --num-feat {params.num_feat} --out {output.weights:q} --log {log:q}"
 
 else:
 

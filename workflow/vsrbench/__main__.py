@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     option = add("import-flow", "flow_training", "import_flow", "Convert SPyNet weights of your own.")
     option("--weights", type=Path, required=True)
+    option("--num-feat", type=int, help="the width that they must have")
     option("--out", type=Path, required=True)
 
     option = add("train", "training", "train", "Train one variant; goes on where an earlier start ended.")

@@ -44,6 +44,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for key in ("betas", "periods", "restart_weights"):
+            if not isinstance(getattr(self, key), (list, tuple)):
+                raise ValueError(f"training.{key}: must be a list, is {getattr(self, key)!r}")
             object.__setattr__(self, key, tuple(getattr(self, key)))
         for key in ("iterations", "batch_size", "checkpoint_interval", "validation_interval", "log_interval"):
             if type(getattr(self, key)) is not int or getattr(self, key) < 1:
@@ -59,13 +61,13 @@ class TrainingConfig:
             raise ValueError(f"training.schedule: {self.schedule!r} is neither cosine_restarts nor one_cycle")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"training.precision: {self.precision!r} is neither float32 nor bfloat16")
-        if not isinstance(self.learning_rate, float) or not 0 < self.learning_rate < 1:
-            raise ValueError(f"training.learning_rate: must be between 0 and 1, is {self.learning_rate!r}")
-        low = self.minimum_learning_rate
-        if not _is_number(low) or not 0 <= low <= self.learning_rate:
+        rate, low = self.learning_rate, self.minimum_learning_rate
+        if not isinstance(rate, float) or not 0 < rate < 1:
+            raise ValueError(f"training.learning_rate: must be between 0 and 1, is {rate!r}{_hint(rate)}")
+        if not _is_number(low) or not 0 <= low <= rate:
             raise ValueError(
-                f"training.minimum_learning_rate: must be between 0 and training.learning_rate, is {low!r}; "
-                "YAML takes 1e-7 for a text, write 1.0e-7"
+                "training.minimum_learning_rate: must be between 0 and training.learning_rate, is "
+                f"{low!r}{_hint(low)}"
             )
         if len(self.betas) != 2 or not all(_is_number(beta) and 0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"training.betas: must be two numbers in [0, 1), are {list(self.betas)}")
@@ -94,6 +96,14 @@ class TrainingConfig:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
+
+
+def _hint(value: Any) -> str:
+    """What to write for a number that YAML takes for a text."""
+    try:
+        return f"; for YAML that is a text, write {float(value):.1e}" if isinstance(value, str) else ""
+    except ValueError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ def load_variant(path: Path) -> Variant:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an InputError that names the file otherwise."""
     try:
-        data = yaml.safe_load(Path(path).read_text())
+        data = yaml.safe_load(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except yaml.YAMLError as error:
@@ -152,7 +162,11 @@ def check_schema(data: dict[str, Any], schema: str, source: str | Path) -> None:
     error = jsonschema.exceptions.best_match(validator.iter_errors(data))
     if error is not None:
         key = ".".join(str(part) for part in error.absolute_path)
-        raise InputError(f"{source}: {key + ': ' if key else ''}{error.message}")
+        lacking = (
+            f"lacks {error.schema['contains']['const']}; add it" if error.validator == "contains" else None
+        )
+        said = lacking or error.message + (_hint(error.instance) if error.validator == "type" else "")
+        raise InputError(f"{source}: {key + ': ' if key else ''}{said}")
 
 
 def resolve_variant(study: dict[str, Any], name: str) -> Variant:
@@ -213,4 +227,5 @@ def _build(study, name, description, sections, changes) -> Variant:
             training=TrainingConfig(**sections["training"]),
         )
     except (TypeError, ValueError) as error:
-        raise InputError(f"ablations/{name}.yaml in study {study['study']}: {error}") from None
+        where = "ablations/full.yaml with its overrides" if name == "full" else f"ablations/{name}.yaml"
+        raise InputError(f"study {study['study']}: {where}: {error}") from None

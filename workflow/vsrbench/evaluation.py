@@ -59,8 +59,10 @@ def evaluate(
     frames have infinite PSNR, and the row says so. Frames of another `degradation` than the one named are
     refused.
     """
-    if (config is None) != (weights is None):
+    if any((given is None) != (variant == "bicubic") for given in (config, weights)):
         raise InputError(f"{variant}: give both --config and --weights, or neither for bicubic")
+    if lpips_weights is not None and not Path(lpips_weights).is_dir():
+        raise InputError(f"--lpips-weights: {lpips_weights} is no folder; correct the path")
     device = choose_device(device)
     clips = load_clips(manifest, "test", degradation)
     if config is None:

@@ -2,14 +2,18 @@
 
 import os
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 LINES = 5  # of each log
 _ERROR = re.compile(r"^Error in rule (?P<rule>\w+):\n(?P<facts>(?:    .*\n)+)", re.MULTILINE)
 
 
-def last_words(log: Path | str) -> str:
-    """What failed in the run of Snakemake that wrote `log` and no retry made good; empty if nothing."""
+def last_words(log: Path | str, failures: Iterable[tuple[str, Sequence[str]]] = ()) -> str:
+    """What failed in the run of Snakemake that wrote `log` and no retry made good; empty if nothing.
+
+    `failures` are rule and logs of failed jobs, for a run so quiet that its log does not name them.
+    """
     text = Path(log).read_text(errors="replace")
     done = set(re.findall(r"^Finished jobid: (\d+) ", text, re.MULTILINE))
     failed = {}
@@ -17,7 +21,8 @@ def last_words(log: Path | str) -> str:
         facts = dict(re.findall(r"^    (\w+): (.*)$", error["facts"], re.MULTILINE))
         if facts["jobid"] not in done:
             failed[facts["jobid"]] = _describe(error["rule"], facts)
-    return "\n".join(failed.values())
+    quiet = (_describe(rule, {"log": ", ".join(logs)}) for rule, logs in failures)
+    return "\n".join(failed.values() or quiet)
 
 
 def _describe(rule: str, facts: dict[str, str]) -> str:

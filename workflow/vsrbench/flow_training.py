@@ -150,13 +150,21 @@ def _exact(batch: dict[str, Tensor]) -> Tensor:
     return torch.cat([batch["flows_backward"][:, 0], batch["flows_forward"][:, 1]])
 
 
-def import_flow(*, weights: Path, out: Path) -> None:
-    """Convert a person's own SPyNet weights, published or not, into `out`, with provenance beside it."""
+def import_flow(*, weights: Path, out: Path, num_feat: int | None = None) -> None:
+    """Convert a person's own SPyNet weights, published or not, into `out`, with provenance beside it.
+
+    Raises InputError where they are no SPyNet, or none of width `num_feat`.
+    """
     begun = begin("import_flow")
     try:
         spynet = load_spynet(weights)
     except ValueError as error:
         raise InputError(str(error)) from None
+    if num_feat not in (None, spynet.num_feat):
+        raise InputError(
+            f"{weights}: SPyNet of width {spynet.num_feat}, but model.flow_num_feat is {num_feat}; set "
+            f"overrides.model.flow_num_feat to {spynet.num_feat}"
+        )
     write_provenance(
         out.parent / "provenance.json",
         begun,

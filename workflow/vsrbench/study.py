@@ -1,13 +1,16 @@
 """One study: its settings, variants and data sets, all checked before any job starts."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vsrbench.config import Variant, check_schema, resolve_variant
+from vsrbench.config import ROOT, Variant, check_schema, resolve_variant
 from vsrbench.data.sources import SOURCES
 from vsrbench.errors import InputError
+
+STUDIES = ROOT / "workflow" / "config"
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Study:
     variants: dict[str, Variant]
     datasets: tuple[str, ...]  # scored ones that are there
     data_root: Path | None  # where the published data sets lie
+    left_out: tuple[str, ...]  # data sets that were to be scored if present, and where they would lie
 
     def scores(self, variant: str) -> tuple[str, ...]:
         """The data sets that `variant` can be scored on: exact flow is known of generated clips only."""
@@ -62,12 +66,18 @@ def load_study(settings: dict[str, Any]) -> Study:
     _check_writable(Path("results") / settings["study"])
     root = Path(settings["data_root"]) if settings["data_root"] else None
     _require(settings["train_on"], root, source)
-    datasets = []
+    datasets, left_out = [], []
     for dataset, need in settings["evaluate_on"].items():
         if need == "required":
             _require(dataset, root, source)
         if dataset == "photo_motion" or SOURCES[dataset].found(root):
             datasets.append(dataset)
+        elif root is not None and not root.is_dir():
+            raise InputError(
+                f"{source}: data_root: {root} is no folder; correct it, or VSRBENCH_DATA, which goes first"
+            )
+        elif root is not None:
+            left_out.append(f"{dataset}, {SOURCES[dataset].folder(root)} is not there")
     for name, folder in settings["folders"].items():
         if not Path(folder).is_dir():
             raise InputError(f"{source}: folders.{name}: {folder} is no folder; correct the path")
@@ -87,7 +97,19 @@ def load_study(settings: dict[str, Any]) -> Study:
         variants=variants,
         datasets=tuple(datasets),
         data_root=root,
+        left_out=tuple(left_out),
     )
+
+
+def check_names(files: Iterable[Path | str], settings: dict[str, Any]) -> None:
+    """Raise InputError where a file of `workflow/config/` names another study than itself.
+
+    A copied file whose `study:` was left as it is would write over the results of the other study.
+    """
+    for file in map(Path, files):
+        name = settings.get("study", file.stem)
+        if file.parent.resolve() == STUDIES and name != file.stem:
+            raise InputError(f"{file}: study: is {name}, not {file.stem}; correct it, or rename the file")
 
 
 def _require(dataset: str, root: Path | None, where: str) -> None:
