@@ -242,7 +242,7 @@ def test_a_manifest_that_the_data_no_longer_fit_is_refused(vid4):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"root": 3, "degradation": "BI"}'])
 def test_a_file_that_is_no_manifest_is_refused(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match="not a manifest; delete it"):
+    with pytest.raises(InputError, match="not a manifest; name one that"):
         load_clips(tmp_path / "manifest.json", "test")
 
 

@@ -52,7 +52,8 @@ def load_latest(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None
     other = f"{key} {known.get(key)} instead of {identity.get(key)}"
     if not state["finished"]:
         raise InputError(
-            f"{folder}: of an unfinished training with {other}; finish it, or delete the folder to train anew"
+            f"{folder}: of an unfinished training with {other}; finish it, or move the folder away to train "
+            "anew"
         )
     logger.warning("%s: of a finished training with %s; training anew", folder, other)
     return None
