@@ -385,6 +385,15 @@ def test_folder_notices_a_gap_and_a_file_that_is_no_video(tmp_path):
         find_clips("folder", "test", root, "BI")
 
 
+@pytest.mark.parametrize("numbers", [[0, 2, 4, 6], [1690000000000000, 1690000000033333], [0, 10**30]])
+def test_frames_that_are_not_numbered_one_by_one_are_told_in_one_line(tmp_path, numbers):
+    write_clip(tmp_path / "clip", [])
+    for number in numbers:
+        (tmp_path / "clip" / f"{number}.png").touch()
+    with pytest.raises(InputError, match=rf"clip: frames \d+ to {numbers[-1]} are .* number them 0, 1, 2"):
+        find_clips("folder", "test", tmp_path, "BI")
+
+
 def test_folder_holds_pairs_of_its_own(tmp_path):
     root = tmp_path / "data"
     write_clip(root / "GT" / "clip", scene())
