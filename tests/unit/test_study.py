@@ -73,6 +73,13 @@ def test_mistakes(settings, change, said):
         load_study(settings | change)
 
 
+def test_a_list_that_is_missing_is_named(settings, tmp_path):
+    (tmp_path / "vimeo_septuplet" / "sequences").mkdir(parents=True)
+    change = {"data_root": str(tmp_path), "evaluate_on": {"vimeo90k": "required"}}
+    with pytest.raises(InputError, match=r"vimeo90k needs the list .*septuplet/sep_testlist\.txt; get"):
+        load_study(settings | change)
+
+
 def test_a_crop_for_flow_must_fit_the_clips(settings):
     settings["flow_training"]["crop_size"] = 64
     with pytest.raises(
