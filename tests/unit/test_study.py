@@ -7,6 +7,7 @@ import pytest
 
 from vsrbench import config
 from vsrbench.config import read_yaml
+from vsrbench.data.photo_motion import MAX_SIZE
 from vsrbench.errors import InputError
 from vsrbench.study import load_study
 
@@ -85,6 +86,14 @@ def test_a_crop_for_flow_must_fit_the_clips(settings):
     with pytest.raises(
         InputError, match="flow_training.crop_size: 64 is more than a quarter of photo_motion"
     ):
+        load_study(settings)
+
+
+def test_made_clips_are_no_larger_than_the_photographs_allow(settings):
+    settings["photo_motion"]["size"] = MAX_SIZE
+    load_study(settings)
+    settings["photo_motion"]["size"] = MAX_SIZE + 4
+    with pytest.raises(InputError, match=f"photo_motion.size: .* greater than the maximum of {MAX_SIZE}"):
         load_study(settings)
 
 
