@@ -44,6 +44,20 @@ def test_a_damaged_one_is_told_and_the_one_before_taken(tmp_path, caplog, damage
     assert [path.name.split(".")[0] for path in list_checkpoints(tmp_path)] == ["00000008", "00000005"]
 
 
+class Code:
+    def __reduce__(self):
+        return print, ("this is run",)
+
+
+@pytest.mark.parametrize("content", [{"identity": IDENTITY, "finished": Code()}, {"weight": 1}, [1]])
+def test_a_foreign_file_is_refused_and_no_code_of_it_is_run(tmp_path, content, capsys):
+    save(tmp_path, 5)
+    newest = save_checkpoint(tmp_path, 10, content)
+    with pytest.raises(InputError, match=f"{newest}: whole, but no checkpoint of a training; move it away"):
+        load_latest(tmp_path, IDENTITY)
+    assert not capsys.readouterr().out
+
+
 def test_an_unfinished_training_of_another_kind_is_not_thrown_away(tmp_path):
     save(tmp_path, 5)
     with pytest.raises(InputError, match="code aaaa instead of bbbb"):

@@ -85,14 +85,9 @@ def test_unknown_override_names_the_study():
         config.resolve_variant(STUDY | {"overrides": {"model": {"width": 8}}}, "full")
 
 
-def test_another_encoding_names_the_file(tmp_path):
-    (tmp_path / "study.yaml").write_bytes("title: Grüße".encode("latin-1"))
-    with pytest.raises(InputError, match=r"study\.yaml: not YAML"):
-        config.read_yaml(tmp_path / "study.yaml")
-
-
-def test_broken_yaml_names_the_file(tmp_path):
+@pytest.mark.parametrize("content", [b"study: [demo", b"\x89PNG\r\n", "title: Grüße".encode("latin-1")])
+def test_broken_yaml_names_the_file(tmp_path, content):
     path = tmp_path / "study.yaml"
-    path.write_text("study: [demo")
+    path.write_bytes(content)
     with pytest.raises(InputError, match=r"study\.yaml: not YAML"):
         config.read_yaml(path)

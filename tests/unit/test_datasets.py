@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -115,6 +116,22 @@ def link_outside(root):
     return ["GT/city/00000001.png: a symbolic link that leaves"]
 
 
+def link_to_itself(root):
+    path = root / "Vid4" / "GT" / "city" / "00000001.png"
+    path.unlink()
+    path.symlink_to(path)
+    return ["GT/city/00000001.png: Too many levels of symbolic links; restore"]
+
+
+def link_all_frames(root):
+    folder = root / "Vid4" / "GT" / "city"
+    elsewhere = folder.rename(root.parent / "elsewhere")
+    folder.mkdir()
+    for path in elsewhere.iterdir():
+        (folder / path.name).symlink_to(path)
+    return [f"GT/city/00000000.png: a symbolic link that leaves {folder} ({FRAMES} in this clip); link the"]
+
+
 def edit(path, change, said):
     """A trap: `change` applied to one file of the data set, and what must be said of it."""
 
@@ -131,6 +148,8 @@ TRAPS = {
     "BD under BI": lambda root: replace_lq(root, degrade(scene(), "BD")),
     "subsampled under BI": lambda root: replace_lq(root, degrade(scene(), "subsample")),
     "link that leaves the folder": link_outside,
+    "link to itself": link_to_itself,
+    "frames that are links": link_all_frames,
     "missing in the middle": edit("GT/city/00000002.png", Path.unlink, "No such file or directory; restore"),
     "missing at the end": edit("GT/city/00000004.png", Path.unlink, "No such file or directory; restore"),
     "missing LQ": edit("BIx4/walk/00000003.png", Path.unlink, "No such file or directory; restore"),
@@ -182,6 +201,22 @@ def test_all_damage_is_reported_at_once(vid4):
     ]
     found = faults(vid4)
     assert len(found) == 4 and all(any(said in line for line in found) for said in expected)
+
+
+@pytest.mark.parametrize("folder", ["Vid4", "Vid4/GT", "Vid4/GT/city"])
+def test_a_linked_folder_is_the_same_data(vid4, folder):
+    before = verified(vid4)
+    (vid4 / folder).symlink_to((vid4 / folder).rename(vid4.parent / "shared"))
+    assert verified(vid4) == before
+
+
+@pytest.mark.parametrize("name", ["../../../elsewhere", "{root}/../elsewhere"])
+def test_a_clip_whose_name_leads_elsewhere_is_refused(vid4, name):
+    write_clip(vid4.parent / "elsewhere", scene())
+    with open(layout.CLIP_LIST, "a") as file:
+        file.write(f"\nvid4,{name.format(root=vid4)},test,{FRAMES},{WIDTH},{HEIGHT}")
+    said = "elsewhere: lies outside .*; correct the clip's name in the data set's list"
+    assert any(re.search(said, line) for line in faults(vid4, degradation="BD"))
 
 
 def test_an_unfinished_clip_is_no_subset(vid4):
@@ -242,7 +277,7 @@ def test_a_manifest_that_the_data_no_longer_fit_is_refused(vid4):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"root": 3, "degradation": "BI"}'])
 def test_a_file_that_is_no_manifest_is_refused(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match="not a manifest; delete it"):
+    with pytest.raises(InputError, match="not a manifest; name one that"):
         load_clips(tmp_path / "manifest.json", "test")
 
 
@@ -383,6 +418,15 @@ def test_folder_notices_a_gap_and_a_file_that_is_no_video(tmp_path):
     (root / "film.mp4").write_bytes(b"no video")
     with pytest.raises(InputError, match=r"film\.mp4: not a video"):
         find_clips("folder", "test", root, "BI")
+
+
+@pytest.mark.parametrize("numbers", [[0, 2, 4, 6], [1690000000000000, 1690000000033333], [0, 10**30]])
+def test_frames_that_are_not_numbered_one_by_one_are_told_in_one_line(tmp_path, numbers):
+    write_clip(tmp_path / "clip", [])
+    for number in numbers:
+        (tmp_path / "clip" / f"{number}.png").touch()
+    with pytest.raises(InputError, match=rf"clip: frames \d+ to {numbers[-1]} are .* number them 0, 1, 2"):
+        find_clips("folder", "test", tmp_path, "BI")
 
 
 def test_folder_holds_pairs_of_its_own(tmp_path):

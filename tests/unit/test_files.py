@@ -9,9 +9,14 @@ import sys
 import numpy as np
 import pytest
 
+from vsrbench import results
+from vsrbench.config import ABLATIONS, load_variant
 from vsrbench.data.clips import write_frame
+from vsrbench.data.manifest import read_manifest
 from vsrbench.data.photo_motion import generate
+from vsrbench.errors import InputError
 from vsrbench.files import atomic_write, explain
+from vsrbench.probing import read_probe
 
 
 def vsrbench(*arguments, limit=None):
@@ -108,3 +113,21 @@ def test_a_full_disk_names_the_file_that_was_to_be(tmp_path):
 
 def test_other_errors_of_the_system_are_not_explained():
     assert explain(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")) is None
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        load_variant,
+        read_manifest,
+        results.read_rows,
+        lambda path: read_probe(path, "city"),
+        lambda path: results._read(path, dict),
+    ],
+)
+def test_nobody_is_told_to_delete_a_file_of_their_own(read):
+    path = ABLATIONS / "fcsa.yaml"
+    with pytest.raises(InputError) as error:
+        read(path)
+    said = str(error.value)
+    assert said.startswith(f"{path}: ") and "; name " in said and "\n" not in said and "delete" not in said

@@ -7,6 +7,7 @@ import pytest
 
 from vsrbench import config
 from vsrbench.config import read_yaml
+from vsrbench.data.photo_motion import MAX_SIZE
 from vsrbench.errors import InputError
 from vsrbench.study import load_study
 
@@ -81,11 +82,26 @@ def test_a_data_set_that_is_left_out_is_named(settings, tmp_path):
     )
 
 
+def test_a_list_that_is_missing_is_named(settings, tmp_path):
+    (tmp_path / "vimeo_septuplet" / "sequences").mkdir(parents=True)
+    change = {"data_root": str(tmp_path), "evaluate_on": {"vimeo90k": "required"}}
+    with pytest.raises(InputError, match=r"vimeo90k needs the list .*septuplet/sep_testlist\.txt; get"):
+        load_study(settings | change)
+
+
 def test_a_crop_for_flow_must_fit_the_clips(settings):
     settings["flow_training"]["crop_size"] = 64
     with pytest.raises(
         InputError, match="flow_training.crop_size: 64 is more than a quarter of photo_motion"
     ):
+        load_study(settings)
+
+
+def test_made_clips_are_no_larger_than_the_photographs_allow(settings):
+    settings["photo_motion"]["size"] = MAX_SIZE
+    load_study(settings)
+    settings["photo_motion"]["size"] = MAX_SIZE + 4
+    with pytest.raises(InputError, match=f"photo_motion.size: .* greater than the maximum of {MAX_SIZE}"):
         load_study(settings)
 
 

@@ -324,6 +324,12 @@ def test_compare_shows_what_changed(study, tmp_path, capsys):
     )
 
 
+def test_a_study_does_not_differ_from_itself(study, capsys):
+    compare(study, study)
+    head, _, *table = capsys.readouterr().out.splitlines()
+    assert head == f"{study} -> {study}" and "+0.000" in table[2] and "yes" not in "".join(table)
+
+
 def test_compare_needs_tables(tmp_path):
     with pytest.raises(InputError, match="name the folder of a finished study"):
         compare(tmp_path, tmp_path)

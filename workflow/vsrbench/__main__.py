@@ -82,9 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     option = add("generate", "data.photo_motion", "generate", "Generate clips of moving photographs.")
     option("--folder", type=Path, required=True, help="where the clips and, last, manifest.json go")
     option("--degradation", required=True)
-    option("--seed", type=int, required=True)
+    option("--seed", type=_seed, required=True)
     option("--size", type=int, required=True, help="edge of a ground-truth frame")
-    option("--num-frames", type=int, required=True)
+    option("--num-frames", type=_positive, required=True)
     option("--clips-per-photo", type=_count, nargs="+", action=_Counts, required=True, metavar="SPLIT=N")
 
     option = add("verify", "data.verification", "verify", "Check a real data set and write its manifest.")
@@ -93,23 +93,23 @@ def _parser() -> argparse.ArgumentParser:
     option("--name", help="what the study calls a data set that is a folder of your own")
     option("--degradation", required=True)
     option("--manifest", type=Path, required=True)
-    option("--workers", type=int, default=1, help="clips to check at once")
+    option("--workers", type=_positive, default=1, help="clips to check at once")
 
     option = add("store", "data.store_frames", "store_split", "Unpack the frames of a split for training.")
     option("--manifest", type=Path, required=True)
     option("--split", required=True)
     option("--index", type=Path, required=True, help="file to write; the frames go into its folder")
-    option("--workers", type=int, default=1, help="clips to unpack at once")
+    option("--workers", type=_positive, default=1, help="clips to unpack at once")
 
     option = add("train-flow", "flow_training", "train_flow", "Train SPyNet on clips of known optical flow.")
     option("--store", type=Path, required=True)
     option("--validation-store", type=Path, required=True)
-    option("--num-feat", type=int, required=True)
-    option("--iterations", type=int, required=True)
-    option("--batch-size", type=int, required=True)
-    option("--crop-size", type=int, required=True)
+    option("--num-feat", type=_positive, required=True)
+    option("--iterations", type=_positive, required=True)
+    option("--batch-size", type=_positive, required=True)
+    option("--crop-size", type=_positive, required=True)
     option("--learning-rate", type=float, required=True)
-    option("--seed", type=int, required=True)
+    option("--seed", type=_seed, required=True)
     option("--out", type=Path, required=True)
 
     option = add("import-flow", "flow_training", "import_flow", "Convert SPyNet weights of your own.")
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
     option = add("train", "training", "train", "Train one variant; goes on where an earlier start ended.")
     option("--config", type=Path, required=True, help="resolved variant")
-    option("--seed", type=int, required=True)
+    option("--seed", type=_seed, required=True)
     option("--store", type=Path, required=True)
     option("--validation-store", type=Path, required=True)
     option("--flow-weights", type=Path)
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     option = add("evaluate", "evaluation", "evaluate", "Score restored frames, one row each.")
     option("--study", required=True)
     option("--variant", required=True, help="name of the variant, or bicubic")
-    option("--seed", type=int, required=True)
+    option("--seed", type=_seed, required=True)
     option("--manifest", type=Path, required=True)
     option("--config", type=Path)
     option("--weights", type=Path)
@@ -151,8 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     option = add("gate", "protocol", "gate", "Hold bicubic's scores against the published anchors.")
     option("--rows", type=Path, required=True)
     option("--manifest", type=Path, required=True)
-    option("--least-frames", type=int, default=1, help="that a clip must have to be restored")
-    option("--least-edge", type=int, default=1, help="in LQ pixels, that a clip must have")
+    option("--least-frames", type=_positive, default=1, help="that a clip must have to be restored")
+    option("--least-edge", type=_positive, default=1, help="in LQ pixels, that a clip must have")
     option("--out", type=Path, required=True)
 
     option = add("measure-runtime", "runtime", "measure_runtime", "Time one variant.")
@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
 
     option = add("plan", "plan", "plan", "Forecast what a study costs on devices like this one.")
     option("--study", type=Path, required=True, help="study file")
-    option("--gpus", type=int, default=1, help="that share the batch of a training")
+    option("--gpus", type=_positive, default=1, help="that share the batch of a training")
     option("--device", help="cuda where there is one, else cpu")
 
     option = add("recover", "cluster", "recover", "Cancel the jobs that a killed Snakemake left behind.")
@@ -188,9 +188,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:  # NumPy and the studies' schema take no more
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
 def _count(text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
-    return name, int(number)
+    return name, _positive(number)
 
 
 class _Counts(argparse.Action):
@@ -200,7 +212,7 @@ class _Counts(argparse.Action):
 
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
-    return int(height), int(width)
+    return _positive(height), _positive(width)
 
 
 if __name__ == "__main__":

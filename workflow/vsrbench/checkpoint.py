@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import logging
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +53,8 @@ def load_latest(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None
     other = f"{key} {known.get(key)} instead of {identity.get(key)}"
     if not state["finished"]:
         raise InputError(
-            f"{folder}: of an unfinished training with {other}; finish it, or delete the folder to train anew"
+            f"{folder}: of an unfinished training with {other}; finish it, or move the folder away to train "
+            "anew"
         )
     logger.warning("%s: of a finished training with %s; training anew", folder, other)
     return None
@@ -83,10 +85,16 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def _load(path: Path) -> dict[str, Any] | None:
     data = path.read_bytes()
-    if _digest(data) == path.name.split(".")[1]:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    logger.warning("%s: torn or changed, its digest is another; taking the one before", path)
-    return None
+    if _digest(data) != path.name.split(".")[1]:
+        logger.warning("%s: torn or changed, its digest is another; taking the one before", path)
+        return None
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError):  # no pickle, or one of code, which `weights_only` does not run
+        state = None
+    if not isinstance(state, dict) or not {"identity", "finished"} <= state.keys():
+        raise InputError(f"{path}: whole, but no checkpoint of a training; move it away and start again")
+    return state
 
 
 def _iteration(path: Path) -> int:

@@ -17,16 +17,16 @@ COSTS = ("latency_ms", "peak_memory_gib", "parameters_m")
 
 def compare(a: Path, b: Path) -> None:
     """Print what differs between the study folders `a` and `b`; InputError for a folder without tables."""
-    tables = {folder: _read(folder) for folder in (a, b)}
+    tables = [_read(folder) for folder in (a, b)]
     print(f"{a} -> {b}\n")
     for title, changes in {
         "Settings": _settings(a, b),
-        "Variants and data sets": _presence(*tables.values()),
-        "Code": _code(*tables.values()),
+        "Variants and data sets": _presence(*tables),
+        "Code": _code(*tables),
     }.items():
         if changes:
             print(title, *(f"  {change}" for change in changes), "", sep="\n")
-    scores = compare_scores(*tables.values())
+    scores = compare_scores(*tables)
     if scores.empty:
         print("No variant was scored on one data set by both.")
         return

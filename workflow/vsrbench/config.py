@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from models.config import ModelConfig
-from vsrbench.errors import InputError
+from vsrbench.errors import InputError, another
 
 ROOT = Path(__file__).resolve().parents[2]
 ABLATIONS = ROOT / "ablations"
@@ -136,9 +136,8 @@ def load_variant(path: Path) -> Variant:
         }
         return Variant(**data, **sections)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a resolved variant ({error}); delete it and run the study again"
-        ) from None
+        remedy = another("one of results/<study>/configs/<variant>.yaml")
+        raise InputError(f"{path}: not a resolved variant ({error}); {remedy}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -147,7 +146,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: must hold a mapping of keys to values")

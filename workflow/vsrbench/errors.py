@@ -7,3 +7,8 @@ class InputError(Exception):
     The message is one line that names the file, the key or frame, and the remedy. The command line
     prints it without a traceback and exits with status 2.
     """
+
+
+def another(written: str) -> str:
+    """The remedy for a file that is not `written`: it may be anybody's own, so nothing is to be deleted."""
+    return f"name {written}, or, if it is the study's own, move it away and run the study again"

@@ -26,7 +26,7 @@ from models.vsr_transformer import SCALE, VSRTransformer, fixed_size
 from vsrbench.config import load_variant
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
-from vsrbench.errors import InputError
+from vsrbench.errors import InputError, another
 from vsrbench.files import atomic_write
 from vsrbench.samples import SAMPLES, middle_frame
 from vsrbench.trained import load_trained
@@ -100,9 +100,8 @@ def read_probe(path: Path, clip: str) -> Probe | None:
         query = Query.from_array(found[f"{clip}:query"])
         return Probe(query, found[f"{clip}:attention"], found[f"{clip}:flow"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{path}: not what a probe writes ({error}); delete it and run the study again"
-        ) from None
+        remedy = another("one that `vsrbench probe` wrote")
+        raise InputError(f"{path}: not what a probe writes ({error}); {remedy}") from None
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from vsrbench.config import Variant, load_variant
-from vsrbench.errors import InputError
+from vsrbench.errors import InputError, another
 from vsrbench.statistics import BASELINE, METRICS, average_clips
 
 COLUMNS = (
@@ -100,7 +100,7 @@ def read_rows(path: Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in rows]
     if missing or rows.empty:
         fault = f"has no column {missing[0]}" if missing else "holds no row"
-        raise InputError(f"{path}: {fault}; delete it and run the study again")
+        raise InputError(f"{path}: {fault}; {another('rows that `vsrbench evaluate` wrote')}")
     return rows
 
 
@@ -110,7 +110,7 @@ def _read(path: Path, take: Callable[[dict], dict]) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; run the study again") from None
     except (ValueError, KeyError, IndexError, TypeError):
-        raise InputError(f"{path}: not what the study writes; delete it and run the study again") from None
+        raise InputError(f"{path}: not what the study writes; {another('one that it wrote')}") from None
 
 
 def run_of(path: Path) -> tuple[str, int]:

@@ -113,9 +113,10 @@ def check_names(files: Iterable[Path | str], settings: dict[str, Any]) -> None:
 
 
 def _require(dataset: str, root: Path | None, where: str) -> None:
-    if dataset != "photo_motion" and not SOURCES[dataset].found(root):
-        source = SOURCES[dataset]
-        raise InputError(f"{where}: {dataset} needs the folder {source.folder(root)}; {source.how_to_get}")
+    source = SOURCES[dataset]
+    if dataset != "photo_motion" and (missing := source.missing(root)) is not None:
+        kind = "folder" if missing == source.folder(root) else "list"
+        raise InputError(f"{where}: {dataset} needs the {kind} {missing}; {source.how_to_get}")
 
 
 def _least_clip(settings: dict[str, Any], variants: dict[str, Variant]) -> dict[str, int]:

@@ -60,7 +60,7 @@ def load_clips(manifest: Path, split: str, degradation: str | None = None) -> li
     verified = {clip["name"]: clip["frames"] for clip in facts["clips"] if clip["split"] == split}
     if {clip.name: clip.num_frames for clip in clips} != verified:
         raise InputError(
-            f"{manifest}: no longer describes {facts['root']}; delete it so that it is made again"
+            f"{manifest}: no longer describes {facts['root']}; move it away so that it is made again"
         )
     if not clips:
         raise InputError(

@@ -107,10 +107,6 @@ def check_array(path: Path, facts: dict, digests: bool) -> None:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; build the store again") from None
     if size != facts["bytes"]:
-        raise InputError(
-            f"{path}: {size} bytes instead of {facts['bytes']}; delete it and build the store again"
-        )
+        raise InputError(f"{path}: {size} bytes instead of {facts['bytes']}; build the store again")
     if digests and sha256(path) != facts["sha256"]:
-        raise InputError(
-            f"{path}: contents changed since it was written; delete it and build the store again"
-        )
+        raise InputError(f"{path}: contents changed since it was written; build the store again")

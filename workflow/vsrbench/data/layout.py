@@ -44,7 +44,10 @@ def listed_clips(
 
 
 def numbered_frames(folder: Path) -> tuple[Path, ...]:
-    """PNGs `<prefix><number>.png` from the lowest number to the highest, missing ones included."""
+    """PNGs `<prefix><number>.png` from the lowest number to the highest, missing ones included.
+
+    InputError where more than a few are missing, as of frames that are named by time stamps.
+    """
     numbers = {}
     for path in folder.glob("*.png"):
         match = re.fullmatch(r"(.*?)(\d+)", path.stem)
@@ -54,7 +57,13 @@ def numbered_frames(folder: Path) -> tuple[Path, ...]:
         prefix, digits = match[1], len(match[2])
     if not numbers:
         raise InputError(f"{folder}: holds no PNG frames; give each clip a folder of its own")
+    low, high = min(numbers), max(numbers)
+    missing = high - low + 1 - len(numbers)
+    if 2 * missing > len(numbers):
+        raise InputError(
+            f"{folder}: frames {low} to {high} are not numbered without gaps ({missing} are missing); number "
+            "them 0, 1, 2 and so on"
+        )
     return tuple(
-        numbers.get(number, folder / f"{prefix}{number:0{digits}d}.png")
-        for number in range(min(numbers), max(numbers) + 1)
+        numbers.get(number, folder / f"{prefix}{number:0{digits}d}.png") for number in range(low, high + 1)
     )

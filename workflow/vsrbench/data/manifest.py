@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vsrbench.data.degradation import SCALE
-from vsrbench.errors import InputError
+from vsrbench.errors import InputError, another
 from vsrbench.files import atomic_write, sha256
 
 
@@ -40,7 +40,8 @@ def read_manifest(path: Path, degradation: str | None = None) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; generate or verify the data set first") from None
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not a manifest; delete it and run the study again") from None
+        remedy = another("one that `vsrbench verify` or `vsrbench generate` wrote")
+        raise InputError(f"{path}: not a manifest; {remedy}") from None
     if degradation not in (None, found):
         raise InputError(f"{path}: degradation is {found}, the study asks for {degradation}; use other data")
     return manifest

@@ -20,11 +20,17 @@ class Source:
         root = Path("data_root") if root is None else Path(root)
         return next((root / name for name in self.folders if (root / name).is_dir()), root / self.folders[0])
 
-    def found(self, root: Path | None) -> bool:
-        """Whether folder and list are there; the frames are another matter."""
+    def missing(self, root: Path | None) -> Path | None:
+        """The folder or list that is not there; the frames are another matter."""
         folder = self.folder(root)
-        listed = self.clip_list is None or (folder.parent / self.clip_list).is_file()
-        return root is not None and folder.is_dir() and listed
+        if root is None or not folder.is_dir():
+            return folder
+        listed = folder.parent / (self.clip_list or "")
+        return listed if self.clip_list and not listed.is_file() else None
+
+    def found(self, root: Path | None) -> bool:
+        """Whether folder and list are there."""
+        return self.missing(root) is None
 
 
 _REDS = ("train_sharp", "REDS/train_sharp", "train/train_sharp", "REDS/train/train_sharp")

@@ -1,5 +1,6 @@
 """Hold a data set on disk against what it must be, report all damage at once, and write its manifest."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -118,11 +119,25 @@ def _check_degradation(clip: Clip, lq: np.ndarray, gt: np.ndarray, t: int) -> in
 
 
 def _leaving(files: list[Path], root: Path) -> list[str]:
-    home = root.resolve()
-    return [
-        f"{path}: a symbolic link that leaves {root}; put the file itself there"
+    """What reaches out of `root`: a listed name with `..`, or frames that are links, the clip's in one line.
+
+    A folder that is a link is followed: whoever made it chose that folder, and its frames must lie in it. A
+    link among its frames shows a frame of something else that goes by this one's name.
+    """
+    named = [path for path in files if not path.is_relative_to(root) or ".." in path.relative_to(root).parts]
+    if named:
+        return [f"{named[0].parent}: lies outside {root}; correct the clip's name in the data set's list"]
+    # os.path.realpath, since Path.resolve fails at a link to itself, which reading the frame will tell.
+    homes = {os.path.realpath(folder) for folder in (root, *{path.parent for path in files})}
+    linked = [
+        path
         for path in files
-        if not path.resolve().is_relative_to(home)
+        if path.is_symlink() and not any(map(Path(os.path.realpath(path)).is_relative_to, homes))
+    ]
+    others = f" ({len(linked)} in this clip)" if len(linked) > 1 else ""
+    return [
+        f"{path}: a symbolic link that leaves {path.parent}{others}; link the folder, or put the file there"
+        for path in linked[:1]
     ]
 
 
