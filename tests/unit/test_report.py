@@ -153,6 +153,20 @@ def test_the_page_in_a_browser(study, tmp_path):
 
 
 @needs_chromium
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_leaves_the_page_on_a_narrow_screen(study, tmp_path, width):
+    with open_browser(tmp_path / "profile") as browser:
+        browser(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=True
+        )
+        browser.open(study / "report.html")
+        assert browser.evaluate("document.documentElement.scrollWidth") == width
+        boxes = "[...document.querySelectorAll('.scroll')]"
+        assert browser.evaluate(f"{boxes}.every((box) => box.clientWidth <= {width})")
+        assert browser.evaluate(f"{boxes}.some((box) => box.scrollWidth > box.clientWidth)")
+
+
+@needs_chromium
 def test_the_browser_notices_what_it_must(tmp_path):
     (tmp_path / "frame.html").write_text("<script>console.error('seen')</script>")
     page = tmp_path / "page.html"

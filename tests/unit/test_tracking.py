@@ -322,21 +322,54 @@ def test_a_lost_network_is_a_warning(tmp_path, monkeypatch, caplog):
     assert len(folders(study)) == 2
 
 
-def test_online_without_a_key_is_refused(study, monkeypatch):
+def test_online_without_a_login_is_refused(study, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
-    with pytest.raises(InputError, match="WANDB_API_KEY"):
+    with pytest.raises(InputError, match="wandb login, or set WANDB_API_KEY"):
         sync(study)
+
+
+def log_in(service) -> None:
+    """As `wandb login` leaves it in the home directory."""
+    netrc = Path.home() / ".netrc"
+    netrc.parent.mkdir(exist_ok=True)
+    netrc.write_text(f"machine 127.0.0.1:{service.server_port}\n  login user\n  password {KEY}\n")
+    netrc.chmod(0o600)
+
+
+def test_a_login_that_wandb_finds_is_enough(tmp_path, service, monkeypatch, capfd, caplog):
+    study = write_runs(tmp_path / "results" / "small", variants=("full",), seeds=(1,))
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{service.server_port}")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    log_in(service)
+    sync(study)
+    assert set(service.runs) == {record.run_id for record in find_records(study)}
+    assert KEY not in "".join(capfd.readouterr()) + caplog.text
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert files == [Path.home() / ".netrc"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [("WANDB_MODE", "onlin", "online, offline, disabled"), ("WANDB_PROJECT", "team/project", "WANDB_ENTITY")],
+)
+def test_a_setting_that_wandb_would_not_take_is_named(study, monkeypatch, name, value, allowed):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"^{name} is '{value}'; .*{allowed}"):
+        sync(study)
+    assert not (study / "wandb").exists()
 
 
 def test_the_dashboard_shows_what_the_runs_hold(study, service, monkeypatch, caplog):
     pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
     from vsrbench.dashboard import publish_dashboard
 
-    with pytest.raises(InputError, match="WANDB_API_KEY"):
+    with pytest.raises(InputError, match="WANDB_ENTITY"):
         publish_dashboard(study)
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{service.server_port}")
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_ENTITY", "someone")
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{service.server_port}")
+    with pytest.raises(InputError, match="wandb login"):
+        publish_dashboard(study)
+    log_in(service)
     with caplog.at_level("INFO", logger="vsrbench"):
         publish_dashboard(study)
     (view,) = service.views

@@ -118,6 +118,11 @@ def test_gpus_that_cannot_share_a_batch_evenly_are_refused(workflow):
     assert "config.yaml: gpus_per_training 3 does not divide training.batch_size 2 of full; choose" in said
 
 
+def test_wandb_settings_that_would_end_a_finished_study_are_refused(workflow):
+    said = message(workflow.snakemake("-n", WANDB_MODE="onlin"))
+    assert said == "WANDB_MODE is 'onlin'; set it to one of online, offline, disabled, or unset it"
+
+
 def test_results_folder_that_cannot_be_written_is_refused(workflow):
     (workflow.folder / "results").write_text("a file where the folder should be")
     assert "results cannot be written here" in message(workflow.snakemake("-n"))

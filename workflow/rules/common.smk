@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from vsrbench.cluster import check_cluster, check_shares, wait_for_earlier_jobs
 from vsrbench.demands import flow_minutes, training_minutes
+from vsrbench.destination import read_destination
 from vsrbench.errors import InputError
 from vsrbench.failures import last_words
 from vsrbench.gallery import figures_of, looked_into
@@ -24,6 +25,7 @@ try:
     check_names(workflow.configfiles, config)
     STUDY = load_study(config)
     check_shares(STUDY, GPUS_PER_TRAINING)
+    read_destination()  # W&B's settings are needed last, and said to be wrong first
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import wandb
 
+from vsrbench.destination import read_destination
 from vsrbench.errors import InputError
 from vsrbench.records import Record, find_records
-from vsrbench.tracking import PROJECT
 
 try:
     import wandb_workspaces.reports.v2 as wr
@@ -24,13 +24,13 @@ logger = logging.getLogger("vsrbench")
 def publish_dashboard(study: Path) -> None:
     """Save a study's dashboard as a new view of its W&B project and tell its address; `sync` comes first.
 
-    The environment says where to: WANDB_API_KEY, WANDB_ENTITY and, if it is another, WANDB_PROJECT.
+    The environment says where to: WANDB_ENTITY and, if it is another, WANDB_PROJECT. Needs a login to W&B.
     """
-    for name in ("WANDB_API_KEY", "WANDB_ENTITY"):
-        if not os.environ.get(name):
-            raise InputError(f"{name} is not set; a dashboard is saved online only")
-    project = os.environ.get("WANDB_PROJECT", PROJECT)
-    dashboard = build_dashboard(study.name, list(find_records(study)), os.environ["WANDB_ENTITY"], project)
+    entity = os.environ.get("WANDB_ENTITY")
+    if not entity:
+        raise InputError("WANDB_ENTITY is not set; it names the user or team that the dashboard is for")
+    _, project = read_destination()
+    dashboard = build_dashboard(study.name, list(find_records(study)), entity, project)
     try:
         logger.info("%s", dashboard.save().url)
     except wandb.Error as error:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import wandb
 
+from vsrbench.destination import read_destination
 from vsrbench.errors import InputError
 from vsrbench.records import Record, find_records
 
-PROJECT = "vsrbench"
 UPLOAD_SECONDS = 1800
 # A lost network is noticed after one repetition, not after hours; the next sync goes on from there.
 RETRIES = {f"WANDB_X_{part}_RETRY_MAX": "1" for part in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")}
@@ -32,13 +32,14 @@ def sync(study: Path) -> None:
     """Write what changed in the folder of a study as offline W&B runs; upload if the environment says so.
 
     It does with WANDB_MODE=online, and with WANDB_API_KEY set and no WANDB_MODE; WANDB_PROJECT and
-    WANDB_ENTITY say where to. A network that is gone is a warning, an upload without a key an InputError.
+    WANDB_ENTITY say where to. A network that is gone is a warning, an upload without a login an InputError.
     """
-    mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+    mode, project = read_destination()
     if mode == "disabled":
         return
     with _files_kept_in(study / "wandb"):
-        folders = [_written(record, study) or _write(record, study) for record in find_records(study)]
+        records = find_records(study)
+        folders = [_written(record, study) or _write(record, study, project) for record in records]
         wandb.teardown()
     logger.info("%d W&B runs in %s", len(folders), study / "wandb")
     if mode == "online":
@@ -70,7 +71,7 @@ def _written(record: Record, study: Path) -> Path | None:
     return kept
 
 
-def _write(record: Record, study: Path) -> Path:
+def _write(record: Record, study: Path, project: str) -> Path:
     settings = wandb.Settings(
         mode="offline",
         silent=True,
@@ -84,7 +85,7 @@ def _write(record: Record, study: Path) -> Path:
         x_save_requirements=False,
     )
     with wandb.init(
-        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        project=project,
         dir=study,
         id=record.run_id,
         name=record.name,
@@ -113,11 +114,14 @@ def _media(record: Record) -> dict[str, list[wandb.Image] | wandb.Table]:
 
 
 def _upload(folders: list[Path], study: Path) -> None:
-    if not os.environ.get("WANDB_API_KEY"):
-        raise InputError("WANDB_MODE is online and WANDB_API_KEY is not set; set it, or WANDB_MODE=offline")
     waiting = [folder for folder in folders if not _is_uploaded(folder)]
     if not waiting:
         return
+    if not _is_logged_in():
+        raise InputError(
+            "WANDB_MODE is online and W&B finds no login; "
+            "run wandb login, or set WANDB_API_KEY, or WANDB_MODE=offline"
+        )
     command = [sys.executable, "-m", "wandb", "sync"]
     for option in ("entity", "project"):
         if value := os.environ.get(f"WANDB_{option.upper()}"):
@@ -128,6 +132,18 @@ def _upload(folders: list[Path], study: Path) -> None:
     left = sum(not _is_uploaded(folder) for folder in waiting)
     if left:
         logger.warning("%d of %d W&B runs are not uploaded yet; repeat vsrbench sync", left, len(waiting))
+
+
+def _is_logged_in() -> bool:
+    """Whether W&B's client finds a login: in the environment, in ~/.netrc or in its own settings."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return wandb.login(prompt=False)
+    except wandb.Error:
+        return True  # one was found; whether the service takes it, or is there at all, shows in the upload
+    finally:
+        wandb.teardown()
 
 
 def _is_uploaded(folder: Path) -> bool:
