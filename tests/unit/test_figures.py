@@ -1,6 +1,7 @@
 """Figures of a made-up study with a few real pictures."""
 
 import cv2
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,11 +16,11 @@ from vsrbench.data.datasets import load_clips
 from vsrbench.data.degradation import SCALE
 from vsrbench.data.photo_motion import generate
 from vsrbench.examples import find_crop, find_example
-from vsrbench.figures import draw_clips, make_figures, pareto_front
+from vsrbench.figures import _by_dataset, draw_clips, make_figures, pareto_front
 from vsrbench.gallery import figures_of, looked_into
 from vsrbench.insides import draw_attention, draw_flow
 from vsrbench.pictures import draw_profiles, worst_stretch
-from vsrbench.plotting import _spread
+from vsrbench.plotting import _STYLE, _spread
 from vsrbench.probing import probe
 from vsrbench.results import read_results
 from vsrbench.samples import keep_samples
@@ -137,6 +138,23 @@ def test_thousands_of_clips_can_be_drawn(results, tmp_path):
     files = write_study(tmp_path / "demo", effects=EFFECTS, clips={"vid4": clips})
     draw_clips(read_results(evaluations=files["evaluations"], configs=files["configs"]), tmp_path / "clips")
     assert (tmp_path / "clips.svg").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("span", [0.0005, 0.0015, 0.007, 0.016, 0.5, 3])
+def test_numbers_below_the_differences_keep_apart(tmp_path, span):
+    names = ["position_encoding_as_described"]
+    with mpl.rc_context(_STYLE):  # which decides on the ticks whenever they are asked for
+        with _by_dataset(tmp_path / "clips", ["photo_motion", "vid4"], names) as panels:
+            for share, axes in zip((0.3, 0.9), panels, strict=True):
+                axes.plot([-share * span, (1 - share) * span], [0, 0])
+        panels[0].figure.draw_without_rendering()  # at the resolution in which the boxes are given
+        for axes in panels:
+            low, high = axes.get_xlim()
+            labels = [text for text in axes.get_xticklabels() if low <= text.get_position()[0] <= high]
+            boxes = [text.get_window_extent() for text in labels]
+            assert len(boxes) >= 2
+            space = boxes[0].height / 2
+            assert all(right.x0 - left.x1 > space for left, right in zip(boxes, boxes[1:], strict=False))
 
 
 def test_a_study_of_the_full_model_alone(study, tmp_path):

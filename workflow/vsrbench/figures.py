@@ -211,6 +211,7 @@ def _by_dataset(path: Path, datasets: list[str], names: list[str]) -> Iterator[n
         yield panels
         for axes in panels:
             axes.axvline(0, color=plotting.FULL, linewidth=1.2, zorder=1)
+            axes.locator_params(axis="x", nbins=5)  # numbers like -0.0025 need the space
             axes.grid(axis="y", visible=False)
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="y", length=0)
