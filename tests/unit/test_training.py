@@ -142,9 +142,12 @@ def test_it_says_where_the_batch_came_from_when_the_loss_is_not_finite(run, monk
 
 def test_a_bad_iteration_can_be_skipped_and_is_recorded(run, monkeypatch):
     spoil(monkeypatch, iteration=3)
-    out = run(on_nonfinite="skip")
+    out = run(on_nonfinite="skip", training={"log_interval": 1})
     assert provenance(out)["skipped_iterations"] == [3]
     assert [line["iteration"] for line in log(out) if "skipped" in line] == [3]
+    intervals = {line["iteration"]: line for line in log(out) if "skipped" not in line}
+    for key in ("loss", "gradient_norm"):
+        assert [number for number, line in intervals.items() if line[key] is None] == [3]
     assert all(values.isfinite().all() for values in load_file(out).values())
 
 
