@@ -5,6 +5,8 @@ import warnings
 import pytest
 import torch
 
+from vsrbench import bench_network, evaluation
+from vsrbench.__main__ import main
 from vsrbench.device import choose_device, deterministic
 from vsrbench.errors import InputError
 
@@ -63,3 +65,23 @@ def test_what_is_not_deterministic_is_collected_in_torchs_words_and_attention_is
     assert [str(warning.message) for warning in recwarn] == ["something else"]
     assert not torch.are_deterministic_algorithms_enabled()
     assert [enabled() for enabled in fused] == before
+
+
+@pytest.fixture
+def tf32(monkeypatch):
+    """Whether convolutions may round to TF32, as they may where nobody has set it."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    return lambda: torch.backends.cudnn.allow_tf32
+
+
+def test_commands_keep_float32(tf32, monkeypatch):
+    seen = []
+    monkeypatch.setattr(evaluation, "evaluate", lambda **_: seen.append(tf32()))
+    arguments = {"study": "s", "variant": "full", "seed": 1, "manifest": "m", "rows": "r", "frames": "f"}
+    assert main(["evaluate", *(f"--{name}={value}" for name, value in arguments.items())]) == 0
+    assert seen == [False]
+
+
+def test_benchmarks_keep_float32(tf32):
+    bench_network._begin(lambda: iter([tf32()]), keep_freed=False)
+    assert not next(bench_network._calls)

@@ -40,6 +40,11 @@ def choose_device(name: str | None = None) -> torch.device:
     return device
 
 
+def keep_float32() -> None:
+    """Compute float32 in full on a GPU; by default, convolutions there round to TF32, 10 bits of mantissa."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def device_name(device: torch.device) -> str:
     """A GPU's model, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
