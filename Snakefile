@@ -47,6 +47,7 @@ rule all:
 
 
 onstart:
+    take_turn()
     if workflow.executor_plugin.name == "slurm":
         ask_cluster()
 

@@ -12,6 +12,7 @@ from vsrbench.failures import last_words
 from vsrbench.gallery import figures_of, looked_into
 from vsrbench.provenance import STEPS, code_digest
 from vsrbench.study import load_study, needs_flow
+from vsrbench.study_lock import hold_study
 
 # The commands of the environment that Snakemake runs in are found even where it is not activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -117,6 +118,14 @@ def summary():
     if not page.is_file():
         return ""
     return f"{table.read_text()}\nTables, figures and {page.name}: {page.parent}"
+
+
+def take_turn():
+    """Before the first job: hold the study against other starts. Dry runs and jobs have no hooks, and do not."""
+    try:
+        hold_study(Path("results", STUDY.name))
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def ask_cluster():
