@@ -30,6 +30,7 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# On a cluster these run beside Snakemake: too short for a job, or (sync) in want of a network, which nodes often lack.
 localrules:
     all,
     resolve_variant,
@@ -37,6 +38,7 @@ localrules:
     gate,
     all_data_is_good,
     all_gates_are_passed,
+    sync,
 
 
 rule all:
