@@ -30,6 +30,7 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# On a cluster these run beside Snakemake: too short for a job, or (sync) in want of a network, which nodes often lack.
 localrules:
     all,
     resolve_variant,
@@ -37,6 +38,7 @@ localrules:
     gate,
     all_data_is_good,
     all_gates_are_passed,
+    sync,
 
 
 rule all:
@@ -47,7 +49,9 @@ rule all:
 
 
 onstart:
-    print(*(f"Left out: {reason}." for reason in STUDY.left_out), sep="\n", flush=True)
+    take_turn()
+    for reason in STUDY.left_out:
+        print(f"Left out: {reason}.", flush=True)
     if workflow.executor_plugin.name == "slurm":
         ask_cluster()
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Run one study on this machine: STUDY=demo CORES=2 workflow/run_study.sh [more arguments for snakemake]
-# The kernel drops the lock with the last process of the study, so a killed run is taken over at once and
-# jobs that outlived it are waited for; Snakemake's own lock would need --unlock after a kill.
+# A `snakemake` typed by hand takes the same lock (vsrbench.study_lock). The kernel drops it with the process, so a
+# killed run is taken over at once, but for trainings that outlived it, which have locks of their own and are waited
+# for; Snakemake's lock would need --unlock after a kill.
 set -eu
 cd "$(dirname "$0")/.."
 config="workflow/config/$STUDY.yaml"
@@ -15,6 +16,6 @@ case $status in
     1) echo "study: waiting for another run of $STUDY to end ..." ;;
     *) echo "study: $lock cannot be locked; clone to a disk that has file locks" >&2; exit 2 ;;
 esac
-flock "$lock" .venv/bin/snakemake --cores "${CORES:-2}" --configfile "$config" --nolock --rerun-incomplete --quiet rules host "$@"
+VSRBENCH_STUDY_LOCK=held flock "$lock" .venv/bin/snakemake --cores "${CORES:-2}" --configfile "$config" --nolock --rerun-incomplete --quiet rules host "$@"
 page="results/$STUDY/report.html"
 [ ! -f "$page" ] || echo "The report: file://$(echo "$PWD" | sed 's/ /%20/g')/$page"

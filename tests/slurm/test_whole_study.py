@@ -18,6 +18,7 @@ def test_whole_study_runs_and_its_gpus_are_in_the_accounting(cluster, tmp_path):
         study.leave()
 
     assert "Tables, figures and report.html: " in text
+    assert "localrule sync:" in text  # nodes often have no network
     table = (tmp_path / "results/tiny/tables/ablations.csv").read_text()
     assert all(f",{variant}," in table for variant in study.workflow.study["variants"])
     provenance = json.loads((study.folder / study.run / "provenance.json").read_text())

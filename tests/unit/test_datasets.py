@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -257,6 +258,36 @@ def test_a_manifest_leads_back_to_its_clips_wherever_both_are_moved(vid4, tmp_pa
     clips = load_clips(moved / "results" / "manifest.json", "test", "BI")
     assert [clip.name for clip in clips] == ["city", "walk"]
     assert np.array_equal(clips[0].read()[1], scene())
+
+
+def test_frames_that_changed_since_they_were_verified_are_refused(vid4):
+    """The ground truth and the low-quality frames, also by a pair that would pass verification."""
+    verified(vid4)
+    manifest = vid4.parent / "results" / "manifest.json"
+    for name, frames in (("BIx4", degrade(scene(5), "BI")), ("GT", scene(5))):
+        write_frame(vid4 / "Vid4" / name / "walk" / "00000002.png", frames[2])
+        with pytest.raises(InputError) as error:
+            load_clips(manifest, "test")
+        assert str(error.value) == (
+            f"{vid4}/Vid4/GT/walk: clip walk has changed since {manifest} was written; "
+            "restore the clip, or delete the manifest so that it is made again"
+        )
+    verified(vid4)
+    assert len(load_clips(manifest, "test")) == 2
+
+
+def test_a_frame_that_is_missing_since_is_named(vid4):
+    verified(vid4)
+    (vid4 / "Vid4" / "GT" / "walk" / "00000002.png").unlink()
+    with pytest.raises(InputError, match=r"GT/walk/00000002\.png: No such file or directory; restore"):
+        load_clips(vid4.parent / "results" / "manifest.json", "test")
+
+
+def test_a_copy_that_lost_its_times_is_the_same_data(vid4):
+    verified(vid4)
+    for path in vid4.rglob("*.png"):
+        os.utime(path, (0, 0))
+    assert len(load_clips(vid4.parent / "results" / "manifest.json", "test")) == 2
 
 
 def test_a_manifest_of_another_degradation_is_refused(vid4):

@@ -1,5 +1,7 @@
 """Figures of a made-up study with a few real pictures."""
 
+import json
+
 import cv2
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +18,7 @@ from vsrbench.data.datasets import load_clips
 from vsrbench.data.degradation import SCALE
 from vsrbench.data.photo_motion import generate
 from vsrbench.examples import find_crop, find_example
-from vsrbench.figures import _by_dataset, draw_clips, make_figures, pareto_front
+from vsrbench.figures import _by_dataset, draw_clips, draw_training, make_figures, pareto_front
 from vsrbench.gallery import figures_of, looked_into
 from vsrbench.insides import draw_attention, draw_flow
 from vsrbench.pictures import draw_profiles, worst_stretch
@@ -131,6 +133,16 @@ def test_labels_keep_their_distance():
     spread = _spread(np.array([0.1, 0.5, 0.5, 0.5, 0.99]), gap=0.1)
     assert (np.diff(spread) >= 0.1 - 1e-9).all() and spread[0] >= 0 and spread[-1] <= 1
     np.testing.assert_allclose(_spread(np.array([0.1, 0.5]), gap=0.1), [0.1, 0.5])
+
+
+def test_a_training_that_was_skipped_over_is_drawn_with_what_it_has(tmp_path):
+    losses = {("full", 1): [0.3, None, 0.1], ("full", 2): [0.3, 0.2, 0.1], ("fcsa", 1): [None] * 3}
+    logs = {run: tmp_path / f"{run[0]}_{run[1]}.jsonl" for run in losses}
+    for run, values in losses.items():
+        lines = [{"iteration": t, "learning_rate": 1, "loss": loss} for t, loss in enumerate(values)]
+        logs[run].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    draw_training(logs, tmp_path / "training")
+    assert (tmp_path / "training.svg").is_file()
 
 
 def test_thousands_of_clips_can_be_drawn(results, tmp_path):

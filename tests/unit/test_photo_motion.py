@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from scipy.ndimage import map_coordinates
 
 from vsrbench.data import moving_layers, photo_motion
-from vsrbench.data.datasets import find_clips
+from vsrbench.data.datasets import find_clips, load_clips
 from vsrbench.data.degradation import DEGRADATIONS, degrade
 from vsrbench.data.photo_motion import PHOTOGRAPHS, generate
 from vsrbench.errors import InputError
@@ -79,6 +79,16 @@ def test_clips_of_other_code_are_drawn_again(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(photo_motion, "code_digest", lambda step: "changed since")
     generate(tmp_path, clips_per_photo={"test": 1}, **SETTINGS)
     assert json.loads((clip / "clip.json").read_text())["settings"]["version"] == "changed since"
+
+
+def test_a_clip_that_changed_since_is_refused_and_drawn_again(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True, copy_function=shutil.copy)  # without the times
+    (clip, *_) = load_clips(tmp_path / "manifest.json", "test")
+    shutil.copy(clip.gt[1], clip.gt[0])
+    with pytest.raises(InputError, match=f"clip {clip.name} has changed .* delete the manifest"):
+        load_clips(tmp_path / "manifest.json", "test")
+    generate(tmp_path, clips_per_photo=ONE_EACH, **SETTINGS)
+    assert len(load_clips(tmp_path / "manifest.json", "test")) == 3
 
 
 def test_more_clips_leave_the_others_as_they_are(folder, tmp_path):

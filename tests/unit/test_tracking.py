@@ -1,6 +1,7 @@
 """The W&B mirror, read back from the files that it writes and from a service that records what it is sent."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -37,6 +38,20 @@ def write_runs(folder: Path, variants=("full", "fcsa", "channel_norm"), seeds=(1
         rows.with_suffix("").mkdir()
         cv2.imwrite(str(rows.with_suffix("") / "clip_00000001.png"), np.full((64, 64, 3), 90, np.uint8))
     return folder
+
+
+def write_table(study: Path, *variants: str) -> None:
+    """A table that rests on one seed of these variants, scored on one data set; it is newer than all else."""
+    (study / "tables").mkdir()
+    rows = [
+        {
+            "variant": variant,
+            "runs": "" if variant == BASELINE else f"runs/{variant}/seed_1",
+            "evaluations": f"evaluations/photo_motion/{variant}/seed_{int(variant != BASELINE)}.csv",
+        }
+        for variant in variants
+    ]
+    pd.DataFrame(rows).to_csv(study / "tables" / "ablations.csv", index=False)
 
 
 @pytest.fixture(autouse=True)
@@ -186,11 +201,27 @@ def test_ids_hold_over_attempts_and_change_with_the_recipe(study):
 
 
 def test_tables_and_figures_are_a_run_of_their_own(study):
-    (study / "tables").mkdir()
-    (study / "tables" / "ablations.csv").write_text("variant,psnr_rgb\nfull,24.0\n")
+    write_table(study, "full")
     sync(study)
     (row,) = history(inspect(folders(study)["tables"]))
     assert row["ablations.nrows"] == 1
+
+
+def test_what_the_study_no_longer_has_is_mirrored_no_longer(study):
+    sync(study)
+    assert "channel_norm-seed_1" in folders(study) and "fcsa-seed_2" in folders(study)
+    write_table(study, "full", "fcsa", BASELINE)
+    sync(study)
+    assert sorted(folders(study)) == ["bicubic-seed_0", "fcsa-seed_1", "full-seed_1", "tables"]
+    shown = {key.split("/")[0] for record in find_records(study) for key in record.summary if "psnr" in key}
+    assert shown == {"photo_motion"}
+
+
+def test_what_came_after_the_table_is_mirrored_with_what_it_names(study):
+    write_table(study, "full", BASELINE)
+    later = (study / "tables" / "ablations.csv").stat().st_mtime + 60
+    os.utime(study / "runs" / "fcsa" / "seed_2", (later, later))
+    assert [record.name for record in find_records(study)][:2] == ["fcsa-seed_2", "full-seed_1"]
 
 
 def test_a_line_in_the_making_is_left_out_and_a_broken_one_is_named(tmp_path):

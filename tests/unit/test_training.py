@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -155,10 +157,25 @@ def test_it_says_where_the_batch_came_from_when_the_loss_is_not_finite(run, monk
 
 def test_a_bad_iteration_can_be_skipped_and_is_recorded(run, monkeypatch):
     spoil(monkeypatch, iteration=3)
-    out = run(on_nonfinite="skip")
+    out = run(on_nonfinite="skip", training={"log_interval": 1})
     assert provenance(out)["skipped_iterations"] == [3]
     assert [line["iteration"] for line in log(out) if "skipped" in line] == [3]
+    intervals = {line["iteration"]: line for line in log(out) if "skipped" not in line}
+    for key in ("loss", "gradient_norm"):
+        assert [number for number, line in intervals.items() if line[key] is None] == [3]
     assert all(values.isfinite().all() for values in load_file(out).values())
+
+
+def test_what_was_not_deterministic_outlives_a_kill_after_the_last_iteration(run, monkeypatch):
+    def collecting(*found: str):
+        return lambda device, names: nullcontext(names.update(found))
+
+    monkeypatch.setattr(loop, "deterministic", collecting("made_up_backward"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "write_provenance", Mock(side_effect=KeyboardInterrupt))
+        run()
+    monkeypatch.setattr(loop, "deterministic", collecting())
+    assert provenance(run())["nondeterministic_operations"] == ["made_up_backward"]
 
 
 def spoil(monkeypatch, iteration: int) -> None:

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from forged_manifest import forge
 from workflow_copy import copy_of_the_workflow
 
 from vsrbench.data.clips import write_frame
@@ -73,12 +74,19 @@ def test_reference_scores(scored, place):
 
 
 def test_gate_fails_on_a_planted_trap(scored):
-    """BD frames take the place of BI's after they were verified; the metrics asked for repeat the scoring."""
+    """BD frames take the place of BI's after they were verified; the metrics asked for repeat the scoring.
+
+    They are noticed as changed; where they could not be, the gate says what they are.
+    """
     manifest = scored.folder / "results" / "tiny" / "data" / "vid4" / "manifest.json"
     (city,) = load_clips(manifest, "test")
     for path, gt in zip(city.lq, city.read_gt(range(city.num_frames)), strict=True):
         write_frame(path, degrade(gt[None], "BD")[0])
     scored.study["evaluation"]["metrics"] = METRICS[:4]
+    result = scored.snakemake("--", GATE.format("vid4"))
+    assert result.returncode != 0
+    assert "/Vid4/GT/city: clip city has changed since results/tiny/data/vid4/manifest.json" in result.stdout
+    forge(manifest)
     result = scored.snakemake("--", GATE.format("vid4"))
     assert result.returncode != 0
     said = [line for line in result.stdout.splitlines() if "likely cause" in line]

@@ -1,8 +1,10 @@
 """What a finished study hands over: Snakemake's own report as one file, and the address of its page."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,19 +49,41 @@ def test_snakemakes_report_is_one_file_that_shows_every_figure_and_the_tables(fi
         assert browser.errors == [] and browser.outgoing() == []
 
 
-def test_the_last_words_are_the_address_of_the_report(finished):
-    """Also where there was nothing left to do."""
+@pytest.fixture
+def make(finished):
+    """Start the finished study as `make study` does."""
     folder = finished.folder
     shutil.copy(folder / "study.yaml", folder / "workflow" / "config" / "tiny.yaml")
     (folder / ".venv").symlink_to(Path(sys.prefix))
-    result = subprocess.run(
+    yield partial(
+        subprocess.Popen,
         ["sh", "workflow/run_study.sh"],
         cwd=folder,
         env=finished.environment(STUDY="tiny"),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "Nothing to be done" in result.stdout + result.stderr
-    page = folder / "results" / "tiny" / "report.html"
-    assert result.stdout.splitlines()[-1] == f"The report: {page.as_uri()}"
+    (folder / ".venv").unlink()
+
+
+def test_the_last_words_are_the_address_of_the_report(finished, make):
+    """Also where there was nothing left to do."""
+    process = make()
+    text, _ = process.communicate()
+    assert process.returncode == 0, text
+    assert "Nothing to be done" in text
+    page = finished.folder / "results" / "tiny" / "report.html"
+    assert text.splitlines()[-1] == f"The report: {page.as_uri()}"
+
+
+def test_a_start_by_make_waits_for_one_by_hand(finished, make):
+    results = finished.folder / "results" / "tiny"
+    (results / "wandb" / "mirrored").unlink()
+    with open(results / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = make()
+        assert process.stdout.readline() == "study: waiting for another run of tiny to end ...\n"
+    text, _ = process.communicate()
+    assert process.returncode == 0, text
+    assert (results / "wandb" / "mirrored").is_file()

@@ -109,7 +109,10 @@ def test_another_data_set_is_scored_and_repeats_no_training(finished, tmp_path):
 
 
 def test_killed_study_goes_on(tmp_path):
-    """SIGKILL for Snakemake and its jobs in the middle of training; the next start ends the study."""
+    """SIGKILL for Snakemake and its jobs in the middle of training; the next start ends the study.
+
+    Until they are killed, another start is refused, whatever becomes of Snakemake's own lock.
+    """
     workflow = copy_of_the_workflow(tmp_path)
     workflow.study["variants"] = ["full"]
     target = "results/tiny/runs/full/seed_1/weights.safetensors"
@@ -127,6 +130,11 @@ def test_killed_study_goes_on(tmp_path):
         while not started.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         assert started.exists(), (tmp_path / "first.log").read_text()
+        os.killpg(process.pid, signal.SIGSTOP)
+        second = workflow.snakemake("--nolock", "--", target)
+        assert second.returncode != 0
+        assert "results/tiny/.lock: held by another start of this study; wait for it" in second.stdout
+        assert workflow.snakemake("-n", "--nolock", "--ignore-incomplete", "--", target).returncode == 0
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     result = workflow.snakemake("--nolock", "--rerun-incomplete", "--", target)

@@ -13,6 +13,7 @@ from vsrbench.failures import last_words
 from vsrbench.gallery import figures_of, looked_into
 from vsrbench.provenance import STEPS, code_digest
 from vsrbench.study import check_names, load_study, needs_flow
+from vsrbench.study_lock import hold_study
 
 # The commands of the environment that Snakemake runs in are found even where it is not activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -136,6 +137,14 @@ def failures():
     """Rule and logs of the jobs that failed for good."""
     jobs = workflow.scheduler.failed if workflow.scheduler else ()
     return [(job.rule.name, list(job.log)) for job in jobs if not job.is_group()]
+
+
+def take_turn():
+    """Before the first job: hold the study against other starts. Dry runs and jobs have no hooks, and do not."""
+    try:
+        hold_study(Path("results", STUDY.name))
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def ask_cluster():

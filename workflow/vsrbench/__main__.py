@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         if gpus == "all":
             share_gpus(sys.argv[1:] if arguments is None else arguments)
         with lease_gpu() if gpus else nullcontext():
+            if gpus:
+                _lazily("device", "keep_float32")()
             command(**options)
     except InputError as error:
         logging.getLogger("vsrbench").error("%s", error)

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from models import ModelConfig, build_model
 from models.vsr_transformer import VSRTransformer
 from vsrbench.allocator import keep_freed_memory
+from vsrbench.device import keep_float32
 from vsrbench.errors import InputError
 from vsrbench.files import atomic_write
 from vsrbench.inference import restore_clip, restore_values
@@ -139,6 +140,7 @@ def _begin(work: Work, keep_freed: bool) -> None:
     global _calls
     if keep_freed:
         keep_freed_memory()
+    keep_float32()
     _calls = work()
 
 
@@ -251,6 +253,7 @@ def compare(
         )
     restoring = [name for name in known if name in chosen and MEASURES[name].mode]
     steps = [name for name in known if name in chosen and not MEASURES[name].mode]
+    keep_float32()  # as the workers do: the card is this process's
     print(json.dumps(machine_card()), flush=True)
     rows = []
     for wanted, measured in (

@@ -67,7 +67,7 @@ def _measure(variant: Variant, windows: int, device: torch.device) -> tuple[floa
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
-    with deterministic(device):
+    with deterministic(device, set()):
         for step in range(1 + STEPS):
             if step == 1:
                 start = _now(device)

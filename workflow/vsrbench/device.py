@@ -1,16 +1,19 @@
 """The device that computes: which one, how much memory it took, and the same bits every time."""
 
 import os
+import re
 import resource
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vsrbench.errors import InputError
 
-NO_DETERMINISTIC_FORM = "does not have a deterministic implementation"
+# In torch's words, with the operation's name before them; fused attention has a second form of saying so.
+NOT_DETERMINISTIC = "(.+?) (?:does not have a deterministic implementation|defaults to a non-deterministic)"
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -37,6 +40,11 @@ def choose_device(name: str | None = None) -> torch.device:
     return device
 
 
+def keep_float32() -> None:
+    """Compute float32 in full on a GPU; by default, convolutions there round to TF32, 10 bits of mantissa."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def device_name(device: torch.device) -> str:
     """A GPU's model, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
@@ -55,20 +63,21 @@ def peak_memory_gib(device: torch.device) -> float:
 
 
 @contextmanager
-def deterministic(device: torch.device) -> Iterator[set[str]]:
-    """Use the deterministic form of every operation that has one; the set collects those that have none.
+def deterministic(device: torch.device, names: set[str]) -> Iterator[None]:
+    """Use the deterministic form of every operation that has one; add those that have none to `names`.
 
-    The CPU's operations are deterministic as they are.
+    Attention is written out: the gradient of its fused forms is not deterministic, and tokens are so few and
+    long here (320 of 4096 values) that its matrix of weights takes no room. The CPU's operations are
+    deterministic as they are.
     """
-    names: set[str] = set()
     if device.type != "cuda":
-        yield names
+        yield
         return
     show = warnings.showwarning
 
     def collect(message, *args, **kwargs):
-        if NO_DETERMINISTIC_FORM in str(message):
-            names.add(str(message).split()[0])
+        if found := re.match(NOT_DETERMINISTIC, str(message)):
+            names.add(found[1])
         else:
             show(message, *args, **kwargs)
 
@@ -76,11 +85,11 @@ def deterministic(device: torch.device) -> Iterator[set[str]]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("always", message=f".*{NO_DETERMINISTIC_FORM}")
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        warnings.filterwarnings("always", message=NOT_DETERMINISTIC)
         warnings.showwarning = collect
         torch.use_deterministic_algorithms(True, warn_only=True)
         try:
-            yield names
+            yield
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])

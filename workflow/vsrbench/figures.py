@@ -127,7 +127,7 @@ def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
         key, label = "loss", "training loss"
     curves = {
         variant: pd.DataFrame(
-            {run[1]: histories[run][key] for run in histories if run[0] == variant}
+            {run[1]: histories[run].reindex(columns=[key])[key] for run in histories if run[0] == variant}
         ).dropna()
         for variant, _ in histories
     }

@@ -49,7 +49,8 @@ def restore_clip(
 
     `tile_overlap` in low-quality pixels is half a tile by default, as released; less is faster and not the
     released procedure. `flows` (flows_forward, flows_backward), each (t, 2, h, w), are wanted where the
-    network's flow is oracle. `frames` picks some of the frames; `device` moves the network there first.
+    network's flow is oracle. `precision` is float32, in full on a GPU after `device.keep_float32` only, or
+    bfloat16, by autocast. `frames` picks some of the frames; `device` moves the network there first.
     Memory holds a window, however long the clip. Raises InputError at once where clip and settings do not
     suit.
     """

@@ -114,6 +114,7 @@ class Trainer:
         self.usage = Usage()
         self.iteration = 0  # the last one done
         self.skipped: list[int] = []
+        self.nondeterministic: set[str] = set()
 
     def checkpoint_bytes(self) -> int:
         """Weights, two moments, and an average or the result."""
@@ -125,6 +126,7 @@ class Trainer:
         self.group.wait()  # all have read before one writes
         if state is not None:
             self.iteration, self.skipped = state["iteration"], state["skipped"]
+            self.nondeterministic.update(state["nondeterministic"])
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.average is not None:
@@ -141,7 +143,7 @@ class Trainer:
         network = group.parallel(self.network)
         end = time.perf_counter()
         with (
-            deterministic(group.device) as self.nondeterministic,
+            deterministic(group.device, self.nondeterministic),
             closing(prefetch(self._read, iterations, workers)) as batches,
         ):
             for iteration in iterations:
@@ -255,6 +257,7 @@ class Trainer:
                 "finished": self.iteration == self.config.iterations,
                 "iteration": self.iteration,
                 "skipped": self.skipped,
+                "nondeterministic": sorted(self.nondeterministic),
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),

@@ -148,6 +148,7 @@ def machine_card() -> dict[str, Any]:
     if torch.cuda.is_available():
         card["device"] = torch.cuda.get_device_name()
         card["cuda"] = torch.version.cuda
+        card["tf32_convolutions"] = torch.backends.cudnn.allow_tf32
         card["driver"] = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     return card
 

@@ -53,6 +53,7 @@ class Record:
 def find_records(study_folder: Path) -> Iterator[Record]:
     """One for each training that has begun, one for the baseline, one for the study's tables.
 
+    Of a study whose table is there, what it does not rest on is left out, unless it is newer: see `_current`.
     Raises InputError for a folder that holds no study, and for a log that cannot be read.
     """
     if not (study_folder / "configs").is_dir():
@@ -60,7 +61,7 @@ def find_records(study_folder: Path) -> Iterator[Record]:
             f"{study_folder}: no study (configs/ is missing); name a folder such as results/demo"
         )
     for config in sorted(study_folder.glob("configs/*.yaml")):
-        for run in sorted(study_folder.glob(f"runs/{config.stem}/seed_*")):
+        for run in _current(study_folder, f"runs/{config.stem}/seed_*"):
             yield _training(study_folder, read_yaml(config), run)
     study = {"study": study_folder.name}
     baseline = Record(
@@ -80,6 +81,25 @@ def find_records(study_folder: Path) -> Iterator[Record]:
         yield Record(
             "tables", "tables", "tables", study, study, [*study.values()], pictures=figures, tables=tables
         )
+
+
+def _current(study_folder: Path, pattern: str) -> list[Path]:
+    """The runs or evaluations that the study's table names, and those that have come since.
+
+    The others are of variants, seeds and data sets that the study no longer has. Without a table, all are.
+    """
+    found = sorted(study_folder.glob(pattern))
+    table = study_folder / "tables" / "ablations.csv"
+    if not table.is_file():
+        return found
+    rows = pd.read_csv(table, keep_default_na=False)
+    named = {name for cell in (*rows["runs"], *rows["evaluations"]) for name in cell.split()}
+    made = table.stat().st_mtime
+    return [
+        path
+        for path in found
+        if path.relative_to(study_folder).as_posix() in named or path.stat().st_mtime > made
+    ]
 
 
 def _training(study_folder: Path, variant: dict[str, Any], run: Path) -> Record:
@@ -131,7 +151,7 @@ def read_history(log: Path) -> dict[int, dict[str, float]]:
 
 def _add_scores(record: Record, study_folder: Path, variant: str, seed: int) -> None:
     """Means by data set, a table of clips, a few restored frames."""
-    files = sorted(study_folder.glob(f"evaluations/*/{variant}/seed_{seed}.csv"))
+    files = _current(study_folder, f"evaluations/*/{variant}/seed_{seed}.csv")
     if not files:
         return
     clips = average_clips(pd.concat([read_rows(file) for file in files]))

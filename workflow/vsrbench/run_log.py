@@ -73,13 +73,15 @@ class RunLog:
     def write_interval(
         self, iteration: int, learning_rate: float, memory_gib: float, scores: dict[str, float]
     ) -> None:
-        """A line over the iterations since the last one; `scores` come from validation, if it was due."""
+        """A line over the iterations since the last one; `scores` come from validation, if it was due.
+
+        Loss and gradient norm are means over the updates, null where every iteration was skipped.
+        """
         interval, self.interval = self.interval, Interval()
-        updates = max(interval.updates, 1)
         record = {
             "iteration": iteration,
-            "loss": interval.loss / updates,
-            "gradient_norm": interval.gradient_norm / updates,
+            "loss": interval.loss / interval.updates if interval.updates else None,
+            "gradient_norm": interval.gradient_norm / interval.updates if interval.updates else None,
             "learning_rate": learning_rate,
             **scores,
             "seconds_per_iteration": round(interval.seconds / interval.iterations, 5),
@@ -89,9 +91,8 @@ class RunLog:
         self.write(record)
         if self.path is not None:
             shown = {key: f"{value:.2f}" for key, value in scores.items()}
-            self.bar.set_postfix(
-                loss=f"{record['loss']:.4f}", **shown, memory=f"{memory_gib:.1f} GiB", refresh=False
-            )
+            loss = "none" if record["loss"] is None else f"{record['loss']:.4f}"
+            self.bar.set_postfix(loss=loss, **shown, memory=f"{memory_gib:.1f} GiB", refresh=False)
 
     def write(self, record: dict[str, Any]) -> None:
         """One line."""

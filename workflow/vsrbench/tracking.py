@@ -2,8 +2,8 @@
 
 The files of the study are the truth and W&B is never read. Every run is written whole from them, as an
 offline run under `results/<study>/wandb/`, and written anew when they change, since an offline run cannot
-be resumed. W&B's own `sync` replays those into the service under ids that stay the same, so a repetition
-overwrites and never duplicates.
+be resumed; one that the study no longer has is removed. W&B's own `sync` replays them into the service under
+ids that stay the same, so a repetition overwrites and never duplicates.
 """
 
 import logging
@@ -41,6 +41,10 @@ def sync(study: Path) -> None:
         records = find_records(study)
         folders = [_written(record, study) or _write(record, study, project) for record in records]
         wandb.teardown()
+    names = {folder.name for folder in folders}
+    for folder in study.glob("wandb/offline-run-*"):
+        if folder.name not in names:
+            shutil.rmtree(folder)
     logger.info("%d W&B runs in %s", len(folders), study / "wandb")
     if mode == "online":
         _upload(folders, study)

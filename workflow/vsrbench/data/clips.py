@@ -38,6 +38,11 @@ class Clip:
     def num_frames(self) -> int:
         return len(self.gt)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the clip is read from, each file once."""
+        return tuple(dict.fromkeys((*self.gt, *self.lq, *filter(None, [self.flow]))))
+
     def read(self, frames: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(lq (t, h, w, 3), gt (t, 4h, 4w, 3)) uint8 RGB of these frames, of all by default."""
         frames = range(self.num_frames) if frames is None else frames

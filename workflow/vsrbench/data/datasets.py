@@ -7,7 +7,7 @@ from pathlib import Path
 from vsrbench.data import folder, photo_motion, reds, udm10, vid4, vimeo90k
 from vsrbench.data.clips import Clip
 from vsrbench.data.degradation import DEGRADATIONS
-from vsrbench.data.manifest import read_manifest
+from vsrbench.data.manifest import holds, read_manifest
 from vsrbench.data.sources import get_source
 from vsrbench.errors import InputError
 
@@ -49,7 +49,7 @@ def load_clips(manifest: Path, split: str, degradation: str | None = None) -> li
     """The clips of one split as verified or generated in `manifest`; at least one.
 
     Raises InputError for a manifest of another degradation than the one asked for, and where the clips on
-    disk are no longer those of the manifest.
+    disk, or their files, are no longer those of the manifest.
     """
     facts = read_manifest(manifest, degradation=degradation)
     kind = facts.get("kind", facts["dataset"])
@@ -57,11 +57,18 @@ def load_clips(manifest: Path, split: str, degradation: str | None = None) -> li
         replace(clip, dataset=facts["dataset"])
         for clip in find_clips(kind, split, Path(facts["root"]), facts["degradation"])
     ]
-    verified = {clip["name"]: clip["frames"] for clip in facts["clips"] if clip["split"] == split}
-    if {clip.name: clip.num_frames for clip in clips} != verified:
+    verified = {entry["name"]: entry for entry in facts["clips"] if entry["split"] == split}
+    lengths = {name: entry["frames"] for name, entry in verified.items()}
+    if {clip.name: clip.num_frames for clip in clips} != lengths:
         raise InputError(
             f"{manifest}: no longer describes {facts['root']}; move it away so that it is made again"
         )
+    for clip in clips:
+        if not holds(verified[clip.name], clip.files):
+            raise InputError(
+                f"{clip.gt[0].parent}: clip {clip.name} has changed since {manifest} was written; "
+                "restore the clip, or move the manifest away so that it is made again"
+            )
     if not clips:
         raise InputError(
             f"{manifest}: {facts['dataset']} has no clips of the split {split}; get or make some"

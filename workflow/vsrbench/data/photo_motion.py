@@ -132,7 +132,7 @@ def _make_clip(folder: Path, split: str, photograph: str, index: int, settings: 
     for stale in (partial, target):
         shutil.rmtree(stale, ignore_errors=True)
     _write_clip(partial, rng, photograph, foreground, settings)
-    entry["sha256"] = digest(partial, partial.rglob("*.*"))
+    entry["sha256"] = digest([*partial.rglob("*.*")])
     (partial / "clip.json").write_text(json.dumps({"settings": settings, "clip": entry}))
     partial.rename(target)
     return entry
@@ -142,7 +142,7 @@ def _digest_of_finished(folder: Path, settings: dict) -> str | None:
     """The sha256 of a clip that lies in `folder` undamaged and was made with these settings, or None."""
     try:
         stored = json.loads((folder / "clip.json").read_text())
-        sha256 = digest(folder, (path for path in folder.rglob("*.*") if path.name != "clip.json"))
+        sha256 = digest([path for path in folder.rglob("*.*") if path.name != "clip.json"])
         whole = stored["settings"] == settings and stored["clip"]["sha256"] == sha256
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,6 +1,5 @@
 """Build the frame store that training reads: see `frame_store` for what lies where."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.frame_store import check_array
+from vsrbench.data.manifest import fingerprint
 from vsrbench.errors import InputError
 from vsrbench.files import atomic_write, sha256, writing
 from vsrbench.provenance import code_digest
@@ -40,7 +40,7 @@ def build_store(clips: Sequence[Clip], folder: Path, *, workers: int = 1) -> Non
 
 def _store_clip(clip: Clip, folder: Path) -> dict:
     """The clip's entry in the index; its arrays are written unless they are there, from the same files."""
-    target, source = folder / clip.name, _fingerprint(clip)
+    target, source = folder / clip.name, _source(clip)
     if (entry := _stored_entry(target, source)) is not None:
         return entry
     partial = target.with_name(f".{target.name}.partial")
@@ -74,13 +74,7 @@ def _stored_entry(folder: Path, source: str) -> dict | None:
         return None
 
 
-def _fingerprint(clip: Clip) -> str:
+def _source(clip: Clip) -> str:
     """Changes when a file that the clip is read from is replaced, or the code that makes its LQ frames."""
-    facts = [clip.degradation] if clip.lq else [clip.degradation, code_digest("store")]
-    for path in dict.fromkeys((*clip.lq, *clip.gt, *filter(None, [clip.flow]))):
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; restore this file") from None
-        facts.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+    code = [] if clip.lq else [code_digest("store")]
+    return " ".join([clip.degradation, *code, fingerprint(clip.files)])

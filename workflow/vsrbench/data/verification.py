@@ -1,7 +1,7 @@
 """Hold a data set on disk against what it must be, report all damage at once, and write its manifest."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from vsrbench.data.clips import Clip, describe_size
 from vsrbench.data.datasets import find_clips
 from vsrbench.data.degradation import degrade
-from vsrbench.data.manifest import digest, write_manifest
+from vsrbench.data.manifest import digest, fingerprint, write_manifest
 from vsrbench.data.sources import get_source
 from vsrbench.errors import InputError
 
@@ -58,8 +58,7 @@ def verify(
 
 def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
     """The clip's entry in the manifest, and what is wrong with it."""
-    files = list(dict.fromkeys((*clip.gt, *clip.lq)))
-    problems = _leaving(files, root) + _surplus(files)
+    problems = _leaving(clip.files, root) + _surplus(clip.files)
     if clip.lq and len(clip.lq) != clip.num_frames:
         problems.append(f"{clip.lq[0].parent}: {len(clip.lq)} frames for {clip.num_frames} of ground truth")
         return {}, problems
@@ -89,7 +88,7 @@ def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
     }
     if clip.lq:
         entry["largest_difference"] = largest  # in grey levels, between the LQ frames and the degraded GT
-    return entry | {"sha256": digest(root, files)}, []
+    return entry | {"sha256": digest(clip.files), "fingerprint": fingerprint(clip.files)}, []
 
 
 def _attempt(read: Callable[[list[int]], np.ndarray], t: int, problems: list[str]) -> np.ndarray | None:
@@ -118,7 +117,7 @@ def _check_degradation(clip: Clip, lq: np.ndarray, gt: np.ndarray, t: int) -> in
     return int(difference.max())
 
 
-def _leaving(files: list[Path], root: Path) -> list[str]:
+def _leaving(files: Sequence[Path], root: Path) -> list[str]:
     """What reaches out of `root`: a listed name with `..`, or frames that are links, the clip's in one line.
 
     A folder that is a link is followed: whoever made it chose that folder, and its frames must lie in it. A
@@ -141,7 +140,7 @@ def _leaving(files: list[Path], root: Path) -> list[str]:
     ]
 
 
-def _surplus(files: list[Path]) -> list[str]:
+def _surplus(files: Sequence[Path]) -> list[str]:
     folders, expected = {path.parent for path in files if path.suffix == ".png"}, set(files)
     return [
         f"{path}: one frame more than the data set has; remove it"
