@@ -270,7 +270,7 @@ def test_frames_that_changed_since_they_were_verified_are_refused(vid4):
             load_clips(manifest, "test")
         assert str(error.value) == (
             f"{vid4}/Vid4/GT/walk: clip walk has changed since {manifest} was written; "
-            "restore the clip, or delete the manifest so that it is made again"
+            "restore the clip, or move the manifest away so that it is made again"
         )
     verified(vid4)
     assert len(load_clips(manifest, "test")) == 2

@@ -85,7 +85,7 @@ def test_a_clip_that_changed_since_is_refused_and_drawn_again(folder, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True, copy_function=shutil.copy)  # without the times
     (clip, *_) = load_clips(tmp_path / "manifest.json", "test")
     shutil.copy(clip.gt[1], clip.gt[0])
-    with pytest.raises(InputError, match=f"clip {clip.name} has changed .* delete the manifest"):
+    with pytest.raises(InputError, match=f"clip {clip.name} has changed .* move the manifest away"):
         load_clips(tmp_path / "manifest.json", "test")
     generate(tmp_path, clips_per_photo=ONE_EACH, **SETTINGS)
     assert len(load_clips(tmp_path / "manifest.json", "test")) == 3
