@@ -25,8 +25,12 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
 
 
 def slurm(*command: str) -> str:
-    """What a Slurm command prints."""
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    """What a Slurm command prints; a controller that is busy for a moment is asked again."""
+    for _ in range(5):
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if "timed out" not in answer.stderr:
+            break
+        time.sleep(2)
     assert answer.returncode == 0, f"{command}: {answer.stderr}"
     return answer.stdout.strip()
 

@@ -2,7 +2,7 @@
 
 import json
 
-from cluster_study import PROFILE, ClusterStudy, shrink_jobs, slurm
+from cluster_study import PROFILE, ClusterStudy, shrink_jobs, slurm, wait_until
 from workflow_copy import copy_of_the_workflow
 
 
@@ -25,11 +25,7 @@ def test_whole_study_runs_and_its_gpus_are_in_the_accounting(cluster, tmp_path):
     assert provenance["machines"][0]["processes"] == 2
 
     run_id = text.partition("SLURM run ID: ")[2].split()[0]
-    asked = slurm(
-        "sacct", "--noheader", "--parsable2", "--allocations", f"--name={run_id}", "--format=AllocTRES,State"
-    )
-    rows = [row.split("|") for row in asked.splitlines()]
-    assert rows and all(state == "COMPLETED" for _, state in rows)
+    rows = wait_until(lambda: accounted(run_id), "the accounting to see all jobs end")
     gpus = [
         next((int(part.split("=")[1]) for part in tres.split(",") if part.startswith("gres/gpu:h200=")), 0)
         for tres, _ in rows
@@ -38,3 +34,12 @@ def test_whole_study_runs_and_its_gpus_are_in_the_accounting(cluster, tmp_path):
     assert gpus.count(2) == trainings
     assert gpus.count(1) > trainings  # flow, scores and timings
     assert gpus.count(0) >= 2  # the data
+
+
+def accounted(run_id: str) -> list[list[str]]:
+    """Resources and state of each job of a run of Snakemake, once all have completed."""
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--starttime=now-2hours"]
+    rows = [
+        row.split("|") for row in slurm(*command, f"--name={run_id}", "--format=AllocTRES,State").splitlines()
+    ]
+    return rows if all(state == "COMPLETED" for _, state in rows) else []

@@ -6,9 +6,10 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys
+import ctypes, resource, sys
 import torch
 from vsrbench.allocator import keep_freed_memory
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: huge pages are few, whoever keeps them
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for _ in range(20):

@@ -28,7 +28,7 @@ def holder(tmp_path):
     ready = fork.Event()
     process = fork.Process(target=hold, args=(tmp_path, ready, 60))
     process.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield process
     process.kill()
     process.join()
@@ -47,8 +47,7 @@ def test_owner_is_named_and_released(tmp_path, monkeypatch):
 
 
 def test_a_second_start_waits_and_can_give_up(tmp_path, holder, caplog):
-    began = time.monotonic()
-    with lock_run(tmp_path, give_up=lambda: time.monotonic() > began + 0.5) as lock:
+    with lock_run(tmp_path, give_up=lambda: "in use by" in caplog.text) as lock:
         assert lock is None
     assert f"in use by process {holder.pid} on {platform.node()}" in caplog.text
     assert holder.is_alive()
@@ -79,8 +78,7 @@ def owner_elsewhere(folder, silent_for: float):
 
 def test_an_owner_elsewhere_lives_while_it_gives_signs_of_life(tmp_path, caplog):
     owner_elsewhere(tmp_path, silent_for=10)
-    began = time.monotonic()
-    with lock_run(tmp_path, give_up=lambda: time.monotonic() > began + 0.5) as lock:
+    with lock_run(tmp_path, give_up=lambda: "in use by" in caplog.text) as lock:
         assert lock is None
     assert "process 1 on elsewhere, Slurm job 7, attempt 3" in caplog.text
 
