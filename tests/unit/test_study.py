@@ -74,6 +74,31 @@ def test_mistakes(settings, change, said):
         load_study(settings | change)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seeds": "one"}, "seeds: 'one' is not of type 'array'"),
+        ({"seeds": [1, 1]}, "seeds:"),
+        ({"variants": ["fcsa"]}, "variants: lacks full; add it"),
+        ({"variants": ["full", "two-heads"]}, "variants.1: 'two-heads' does not match"),
+        (
+            {"overrides": {"training": {"betas": 0.9}}},
+            "study tiny: ablations/full.yaml with its overrides: training.betas: must be a list, is 0.9",
+        ),
+        ({"study": "../elsewhere"}, "study: '../elsewhere' does not match"),
+        ({"degradation": "bicubic"}, "degradation: 'bicubic' is not one of"),
+        ({"overrides": {"model": {"widht": 8}}}, "overrides.model.widht: full.yaml has no such key"),
+        ({"overrides": {"model": {"depth": "two"}}}, "model.depth: must be a whole number"),
+        ({"lpips_weights": "missing_folder"}, "lpips_weights: missing_folder is not there"),
+        ({"flow_weights": "missing.pth"}, "flow_weights: missing.pth is not there"),
+    ],
+)
+def test_mistake_is_one_line_that_names_the_key(settings, change, said):
+    with pytest.raises(InputError) as error:
+        load_study(settings | change)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
 def test_a_data_set_that_is_left_out_is_named(settings, tmp_path):
     settings |= {"evaluate_on": {"photo_motion": "required", "vid4": "if_present"}}
     assert load_study(settings).left_out == (), "nobody said that there are data"
