@@ -43,10 +43,8 @@ def test_second_start_waits_and_recovery_loses_nothing(study):
         unlock(study)
 
         study.start(study.weights).end()
-        assert study.owner()["attempt"] in (
-            2,
-            3,
-        )  # 3 where the second job had the lock before it was cancelled
+        # 3 where the second job had the lock before it was cancelled.
+        assert study.owner()["attempt"] in (2, 3)
         assert 0 < saved < 600
         assert_same_training(study.folder / study.run, undisturbed.result())
 

@@ -398,9 +398,8 @@ def test_vimeo_is_verified_under_its_limits(tmp_path):
         "validation": "1 of 20 clips",
         "test": "2 of 7824 clips",
     }
-    assert SOURCES["vimeo90k"].found(tmp_path / "data") and not SOURCES["vimeo90k_slow"].found(
-        tmp_path / "data"
-    )
+    assert SOURCES["vimeo90k"].missing(tmp_path / "data") is None
+    assert SOURCES["vimeo90k_slow"].missing(tmp_path / "data") is not None
     (septuplets / "sep_testlist.txt").write_text("00002/0001\n")
     with pytest.raises(InputError, match=r"sep_testlist\.txt: 1 clips instead of 7824"):
         find_clips("vimeo90k", "test", tmp_path / "data", "BI")

@@ -40,28 +40,36 @@ def test_comment_docstring_and_blank_lines_change_nothing(project):
     assert changed(before) == set()
 
 
-def test_network_mathematics_touches_what_runs_a_network_only(project):
+@pytest.mark.parametrize(
+    ("file", "old", "new", "touched"),
+    [
+        (
+            "models/attention.py",
+            "class ",
+            "CONSTANT = 2\n\n\nclass ",
+            {"train", "gate", "evaluate", "probe", "measure_runtime", "make_figures"},
+        ),
+        ("vsrbench/metrics.py", "import cv2", "CONSTANT = 2\nimport cv2", {"gate", "evaluate"}),
+        (
+            "vsrbench/statistics.py",
+            "CONFIDENCE = 0.95",
+            "CONFIDENCE = 0.9",
+            {"gate", "make_tables", "make_figures", "make_report"},
+        ),
+        (
+            "models/state_dicts.py",
+            "int(layer) // 2",
+            "int(layer) // 3",
+            {"train_flow", "import_flow", "train"},
+        ),
+        ("vsrbench/provenance.py", "import ast", "import ast\n\nCONSTANT = 2", set()),
+    ],
+    ids=["network", "metric", "statistics", "reading of weights", "provenance itself"],
+)
+def test_an_edit_touches_the_steps_that_depend_on_it(project, file, old, new, touched):
     before = digests()
-    project("models/attention.py", "class ", "CONSTANT = 2\n\n\nclass ")
-    assert changed(before) == {"train", "gate", "evaluate", "probe", "measure_runtime", "make_figures"}
-
-
-def test_metric_mathematics_touches_scoring_only(project):
-    before = digests()
-    project("vsrbench/metrics.py", "import cv2", "CONSTANT = 2\nimport cv2")
-    assert changed(before) == {"gate", "evaluate"}
-
-
-def test_statistics_touch_what_is_said_of_the_scores_and_no_score(project):
-    before = digests()
-    project("vsrbench/statistics.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9")
-    assert changed(before) == {"gate", "make_tables", "make_figures", "make_report"}
-
-
-def test_reading_weights_touches_the_training_that_starts_from_them(project):
-    before = digests()
-    project("models/state_dicts.py", "int(layer) // 2", "int(layer) // 3")
-    assert changed(before) == {"train_flow", "import_flow", "train"}
+    project(file, old, new)
+    assert changed(before) == touched
 
 
 def test_saving_and_accounting_repeat_nothing(project):
@@ -75,12 +83,6 @@ def test_what_is_read_beside_the_code_counts(monkeypatch):
     before = digests()
     monkeypatch.setitem(provenance._READS, "gate", ["workflow/reference/clips.csv"])
     assert changed(before) == {"gate"}
-
-
-def test_provenance_itself_touches_nothing(project):
-    before = digests()
-    project("vsrbench/provenance.py", "import ast", "import ast\n\nCONSTANT = 2")
-    assert changed(before) == set()
 
 
 def test_a_module_that_is_imported_lazily_counts():

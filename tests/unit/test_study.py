@@ -109,7 +109,12 @@ def test_a_data_set_that_is_left_out_is_named(settings, tmp_path):
 
 def test_a_list_that_is_missing_is_named(settings, tmp_path):
     (tmp_path / "vimeo_septuplet" / "sequences").mkdir(parents=True)
-    change = {"data_root": str(tmp_path), "evaluate_on": {"vimeo90k": "required"}}
+    settings["data_root"] = str(tmp_path)
+    if_present = {"photo_motion": "required", "vimeo90k": "if_present"}
+    assert load_study(settings | {"evaluate_on": if_present}).left_out == (
+        f"vimeo90k, {tmp_path}/vimeo_septuplet/sep_testlist.txt is not there",
+    )
+    change = {"evaluate_on": {"vimeo90k": "required"}}
     with pytest.raises(InputError, match=r"vimeo90k needs the list .*septuplet/sep_testlist\.txt; get"):
         load_study(settings | change)
 

@@ -1,6 +1,7 @@
 # The checked study and the lookups that rules share. No rules here.
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -22,13 +23,21 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 LONGEST = 60 * config.pop("hours", 24)
 GPUS_PER_TRAINING = config.pop("gpus_per_training", 1)
 
-try:
+
+@contextmanager
+def faults_in_one_line():
+    """As Snakemake reports an error of the workflow: without a traceback."""
+    try:
+        yield
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+with faults_in_one_line():
     check_names(workflow.configfiles, config)
     STUDY = load_study(config)
     check_shares(STUDY, GPUS_PER_TRAINING)
     read_destination()  # W&B's settings are needed last, and said to be wrong first
-except InputError as error:
-    raise WorkflowError(str(error)) from None
 
 CODE = {step: code_digest(step) for step in STEPS}
 
@@ -141,17 +150,13 @@ def failures():
 
 def take_turn():
     """Before the first job: hold the study against other starts. Dry runs and jobs have no hooks, and do not."""
-    try:
+    with faults_in_one_line():
         hold_study(Path("results", STUDY.name))
-    except InputError as error:
-        raise WorkflowError(str(error)) from None
 
 
 def ask_cluster():
     """Before the first job is submitted: would Slurm take them all, and has an earlier start come to its end?"""
     jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
-    try:
+    with faults_in_one_line():
         check_cluster((job.rule.name, job.threads, job.resources) for job in jobs)
         wait_for_earlier_jobs(STUDY.name)
-    except InputError as error:
-        raise WorkflowError(str(error)) from None

@@ -27,9 +27,7 @@ rule make_tables:
     log:
         "results/{study}/logs/make_tables.log",
     params:
-        # By functions, whose results may hold braces.
-        title=lambda wildcards: HEADING["title"],
-        note=lambda wildcards: HEADING["note"],
+        heading=lambda wildcards: HEADING,  # by a function, whose result may hold braces
     script:
         "../scripts/make_tables.py"
 
@@ -75,9 +73,7 @@ rule make_report:
     log:
         "results/{study}/logs/make_report.log",
     params:
-        # By functions, whose results may hold braces.
-        title=lambda wildcards: HEADING["title"],
-        note=lambda wildcards: HEADING["note"],
+        heading=lambda wildcards: HEADING,  # by a function, whose result may hold braces
     script:
         "../scripts/make_report.py"
 

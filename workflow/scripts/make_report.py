@@ -5,7 +5,6 @@ from pathlib import Path
 from vsrbench.report import make_report
 
 files = snakemake.input  # noqa: F821
-params = snakemake.params  # noqa: F821
 
 make_report(
     evaluations=files.evaluations,
@@ -14,8 +13,7 @@ make_report(
     provenance=files.provenance,
     manifests=files.manifests,
     figures=files.figures,
-    title=params.title,
-    note=params.note,
+    **snakemake.params.heading,  # noqa: F821
     page=Path(snakemake.output.page),  # noqa: F821
     tables=Path(snakemake.output.tables),  # noqa: F821
     findings=Path(snakemake.output.findings),  # noqa: F821

@@ -5,7 +5,6 @@ from pathlib import Path
 from vsrbench.tables import make_tables
 
 files = snakemake.input  # noqa: F821
-params = snakemake.params  # noqa: F821
 
 make_tables(
     evaluations=files.evaluations,
@@ -13,7 +12,6 @@ make_tables(
     runtimes=files.runtimes,
     provenance=files.provenance,
     manifests=files.manifests,
-    title=params.title,
-    note=params.note,
+    **snakemake.params.heading,  # noqa: F821
     folder=Path(snakemake.output[0]).parent,  # noqa: F821
 )

@@ -8,6 +8,7 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,8 @@ def code_digest(step: str) -> str:
     changed line of mathematics does not.
     """
     digest = hashlib.sha256()
-    for name, tree in sorted(_project_modules(STEPS[step]).items()):
-        digest.update(f"{name}\n{ast.dump(_without_docstrings(tree))}\n".encode())
+    for name, code in sorted(_project_modules(STEPS[step]).items()):
+        digest.update(f"{name}\n{code}\n".encode())
     for path in sorted(path for pattern in _READS.get(step, ()) for path in ROOT.glob(pattern)):
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
@@ -83,18 +84,26 @@ def config_digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _project_modules(entry: str) -> dict[str, ast.Module]:
-    """The parsed source of `entry` and of every project module it imports, directly or not."""
-    found: dict[str, ast.Module] = {}
+def _project_modules(entry: str) -> dict[str, str]:
+    """What counts of the source of `entry` and of every project module it imports, directly or not."""
+    found: dict[str, str] = {}
     waiting = [entry]
     while waiting:
         name = waiting.pop()
         path = _source(name)
         if name in found or name in _NEUTRAL or path is None:
             continue
-        found[name] = ast.parse(path.read_text())
-        waiting.extend(_imports(name, found[name]))
+        found[name], imported = _parse(name, path.read_text())
+        waiting.extend(imported)
     return found
+
+
+@cache  # the steps share most modules, and every start of Snakemake asks for all steps
+def _parse(module: str, source: str) -> tuple[str, tuple[str, ...]]:
+    """A module's syntax tree without docstrings, as text, and what it imports."""
+    tree = ast.parse(source)
+    imported = tuple(_imports(module, tree))
+    return ast.dump(_without_docstrings(tree)), imported
 
 
 def _source(module: str) -> Path | None:

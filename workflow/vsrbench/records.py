@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,10 @@ def find_records(study_folder: Path) -> Iterator[Record]:
         raise InputError(
             f"{study_folder}: no study (configs/ is missing); name a folder such as results/demo"
         )
+    is_current = _current(study_folder)
     for config in sorted(study_folder.glob("configs/*.yaml")):
-        for run in _current(study_folder, f"runs/{config.stem}/seed_*"):
-            yield _training(study_folder, read_yaml(config), run)
+        for run in filter(is_current, sorted(study_folder.glob(f"runs/{config.stem}/seed_*"))):
+            yield _training(study_folder, read_yaml(config), run, is_current)
     study = {"study": study_folder.name}
     baseline = Record(
         f"{BASELINE}-seed_0",
@@ -72,7 +73,7 @@ def find_records(study_folder: Path) -> Iterator[Record]:
         study | {"variant": BASELINE, "seed": 0},
         [*study.values()],
     )
-    _add_scores(baseline, study_folder, BASELINE, seed=0)
+    _add_scores(baseline, study_folder, BASELINE, 0, is_current)
     if baseline.tables:
         yield baseline
     tables = {path.stem: pd.read_csv(path) for path in sorted(study_folder.glob("tables/*.csv"))}
@@ -83,26 +84,23 @@ def find_records(study_folder: Path) -> Iterator[Record]:
         )
 
 
-def _current(study_folder: Path, pattern: str) -> list[Path]:
-    """The runs or evaluations that the study's table names, and those that have come since.
+def _current(study_folder: Path) -> Callable[[Path], bool]:
+    """Whether the study's table names a run or an evaluation, or that has come since.
 
     The others are of variants, seeds and data sets that the study no longer has. Without a table, all are.
     """
-    found = sorted(study_folder.glob(pattern))
     table = study_folder / "tables" / "ablations.csv"
     if not table.is_file():
-        return found
+        return lambda path: True
     rows = pd.read_csv(table, keep_default_na=False)
     named = {name for cell in (*rows["runs"], *rows["evaluations"]) for name in cell.split()}
     made = table.stat().st_mtime
-    return [
-        path
-        for path in found
-        if path.relative_to(study_folder).as_posix() in named or path.stat().st_mtime > made
-    ]
+    return lambda path: path.relative_to(study_folder).as_posix() in named or path.stat().st_mtime > made
 
 
-def _training(study_folder: Path, variant: dict[str, Any], run: Path) -> Record:
+def _training(
+    study_folder: Path, variant: dict[str, Any], run: Path, is_current: Callable[[Path], bool]
+) -> Record:
     name, seed = variant["variant"], int(run.name.removeprefix("seed_"))
     record = Record(
         name=f"{name}-seed_{seed}",
@@ -124,7 +122,7 @@ def _training(study_folder: Path, variant: dict[str, Any], run: Path) -> Record:
             record.summary["weights_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     else:
         record.tags.append("unfinished")
-    _add_scores(record, study_folder, name, seed)
+    _add_scores(record, study_folder, name, seed, is_current)
     _add_runtime(record, study_folder / "runtime" / f"{name}.json")
     return record
 
@@ -149,9 +147,11 @@ def read_history(log: Path) -> dict[int, dict[str, float]]:
     return {iteration: history[iteration] for iteration in sorted(history) if history[iteration]}
 
 
-def _add_scores(record: Record, study_folder: Path, variant: str, seed: int) -> None:
+def _add_scores(
+    record: Record, study_folder: Path, variant: str, seed: int, is_current: Callable[[Path], bool]
+) -> None:
     """Means by data set, a table of clips, a few restored frames."""
-    files = _current(study_folder, f"evaluations/*/{variant}/seed_{seed}.csv")
+    files = [*filter(is_current, sorted(study_folder.glob(f"evaluations/*/{variant}/seed_{seed}.csv")))]
     if not files:
         return
     clips = average_clips(pd.concat([read_rows(file) for file in files]))

@@ -3,8 +3,8 @@
 Timed is restoring a long video in its steady state: `inference.restore_clip` window after window, from 8-bit
 frames in the computer's memory to 8-bit frames there, batch 1. What a window shares with the one before
 (first features, flows) is not computed again, so as many windows as a window has frames go before those
-that are counted and timed. A repeat is one window: one
-output frame where it is tiled, several of whole frames, over which its time is divided.
+that are counted and timed. A repeat is one window: one output frame where it is tiled, several of whole
+frames, over which its time is divided.
 """
 
 import json
@@ -22,7 +22,7 @@ from models import build_model
 from models.config import ModelConfig
 from models.vsr_transformer import VSRTransformer
 from vsrbench.config import load_variant
-from vsrbench.device import choose_device, peak_rss_gib
+from vsrbench.device import choose_device, peak_memory_gib, peak_rss_gib
 from vsrbench.files import atomic_write
 from vsrbench.inference import restore_clip
 from vsrbench.provenance import code_digest, machine_card
@@ -100,7 +100,7 @@ def measure(
         "mode": mode,
         **options,
         "latency_ms": _summarise(1000 * np.array(seconds) / frames_a_window),
-        "peak_memory_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
+        "peak_memory_gib": peak_memory_gib(device) if device.type == "cuda" else None,
         "peak_rss_gib": peak_rss_gib(),
         "parameters_m": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         "gflops_per_frame": counter.get_total_flops() / frames_a_window / 1e9,

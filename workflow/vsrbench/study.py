@@ -70,14 +70,15 @@ def load_study(settings: dict[str, Any]) -> Study:
     for dataset, need in settings["evaluate_on"].items():
         if need == "required":
             _require(dataset, root, source)
-        if dataset == "photo_motion" or SOURCES[dataset].found(root):
+        missing = _missing(dataset, root)
+        if missing is None:
             datasets.append(dataset)
         elif root is not None and not root.is_dir():
             raise InputError(
                 f"{source}: data_root: {root} is no folder; correct it, or VSRBENCH_DATA, which goes first"
             )
         elif root is not None:
-            left_out.append(f"{dataset}, {SOURCES[dataset].folder(root)} is not there")
+            left_out.append(f"{dataset}, {missing} is not there")
     for name, folder in settings["folders"].items():
         if not Path(folder).is_dir():
             raise InputError(f"{source}: folders.{name}: {folder} is no folder; correct the path")
@@ -112,9 +113,14 @@ def check_names(files: Iterable[Path | str], settings: dict[str, Any]) -> None:
             raise InputError(f"{file}: study: is {name}, not {file.stem}; correct it, or rename the file")
 
 
+def _missing(dataset: str, root: Path | None) -> Path | None:
+    """The folder or list that a data set lacks; one that is generated lacks nothing."""
+    return None if dataset == "photo_motion" else SOURCES[dataset].missing(root)
+
+
 def _require(dataset: str, root: Path | None, where: str) -> None:
     source = SOURCES[dataset]
-    if dataset != "photo_motion" and (missing := source.missing(root)) is not None:
+    if (missing := _missing(dataset, root)) is not None:
         kind = "folder" if missing == source.folder(root) else "list"
         raise InputError(f"{where}: {dataset} needs the {kind} {missing}; {source.how_to_get}")
 

@@ -21,16 +21,12 @@ class Source:
         return next((root / name for name in self.folders if (root / name).is_dir()), root / self.folders[0])
 
     def missing(self, root: Path | None) -> Path | None:
-        """The folder or list that is not there; the frames are another matter."""
+        """The folder or list that is not there, None where both are; the frames are another matter."""
         folder = self.folder(root)
         if root is None or not folder.is_dir():
             return folder
         listed = folder.parent / (self.clip_list or "")
         return listed if self.clip_list and not listed.is_file() else None
-
-    def found(self, root: Path | None) -> bool:
-        """Whether folder and list are there."""
-        return self.missing(root) is None
 
 
 _REDS = ("train_sharp", "REDS/train_sharp", "train/train_sharp", "REDS/train/train_sharp")
