@@ -85,9 +85,12 @@ def test_unknown_override_names_the_study():
         config.resolve_variant(STUDY | {"overrides": {"model": {"width": 8}}}, "full")
 
 
-@pytest.mark.parametrize("content", [b"study: [demo", b"\x89PNG\r\n", "title: Grüße".encode("latin-1")])
-def test_broken_yaml_names_the_file(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [(b"study: demo\nseeds: [0, 1\nx: 2", ", line 3"), (b"\x89PNG", ""), ("für".encode("latin-1"), "")],
+)
+def test_broken_yaml_names_the_file_and_the_line(tmp_path, content, place):
     path = tmp_path / "study.yaml"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"study\.yaml: not YAML"):
+    with pytest.raises(InputError, match=rf"study\.yaml{place}: not YAML: \S[^\n]*$"):
         config.read_yaml(path)

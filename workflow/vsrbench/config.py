@@ -146,6 +146,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        raise InputError(f"{path}, line {error.problem_mark.line + 1}: not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
