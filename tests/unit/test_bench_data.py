@@ -30,15 +30,12 @@ def test_decoding_gives_the_crops_of_the_store(tmp_path, monkeypatch):
 
 
 def test_the_table_names_machine_and_target(tmp_path):
-    bench_table.write(tmp_path / "bench.csv", {"loading": ({"store_megabytes": 290, "ratio": 12.5}, 8)})
-    megabytes, ratio = pd.read_csv(tmp_path / "bench.csv").to_dict("records")
-    assert (megabytes["quantity"], megabytes["value"]) == ("store_megabytes", 290) and pd.isna(
-        megabytes["target"]
-    )
-    assert (ratio["measure"], ratio["quantity"], ratio["value"], ratio["target"]) == (
-        "loading",
-        "ratio",
-        12.5,
-        8,
-    )
-    assert json.loads(ratio["machine"])["processor"]
+    rows = bench_table.quantities("loading", {"store_megabytes": 290, "ratio": 12.5}, 8)
+    bench_table.write(rows, tmp_path / "bench.csv")
+    table = pd.read_csv(tmp_path / "bench.csv", keep_default_na=False, dtype=str)
+    assert all(json.loads(machine)["processor"] for machine in table.pop("machine"))
+    assert table.to_csv(index=False).splitlines() == [
+        "measure,quantity,value,target",
+        "loading,store_megabytes,290,",
+        "loading,ratio,12.5,8",
+    ]

@@ -158,7 +158,8 @@ def main() -> None:
         f"imresize of 1280x720 to a quarter: {resizing['vsrbench_ms']:.1f} ms; a loop over rows in numpy "
         f"{resizing['loop_ms']:.1f} ms, {resizing['ratio']:.1f} times as long"
     )
-    bench_table.write(out, {"loading": (loading, 8), "imresize": (resizing, 10)})
+    rows = bench_table.quantities("loading", loading, 8) + bench_table.quantities("imresize", resizing, 10)
+    bench_table.write(rows, out)
 
 
 if __name__ == "__main__":

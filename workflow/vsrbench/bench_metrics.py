@@ -55,7 +55,7 @@ def main() -> None:
         f"PSNR and SSIM on RGB and Y of a 704x576 frame: {found['vsrbench_ms']:.1f} ms; scikit-image's SSIM "
         f"{found['scikit_image_ms']:.1f} ms, {found['ratio']:.1f} times as long"
     )
-    bench_table.write(out, {"metrics": (found, 5)})
+    bench_table.write(bench_table.quantities("metrics", found, 5), out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ turns, each in a process of its own, since times on a shared machine drift. The 
 """
 
 import argparse
-import csv
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -25,11 +24,12 @@ from tqdm import tqdm
 
 from models import ModelConfig, build_model
 from models.vsr_transformer import VSRTransformer
+from vsrbench import bench_table
 from vsrbench.allocator import keep_freed_memory
 from vsrbench.device import keep_float32
 from vsrbench.errors import InputError
-from vsrbench.files import atomic_write
 from vsrbench.inference import restore_clip, restore_values
+from vsrbench.losses import charbonnier
 from vsrbench.plain import plain_network, plain_tiled
 from vsrbench.provenance import machine_card
 
@@ -217,9 +217,8 @@ def _steps(measure: Measure | None, sizes: dict[str, int]) -> Iterator[int]:
     while True:
         with torch.autocast(DEVICE, torch.bfloat16, autocast):
             restored = forward(lq)
-        loss = ((restored.float() - gt) ** 2 + 1e-12).sqrt().sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        charbonnier(restored, gt).backward()
         optimizer.step()
         yield 1
 
@@ -264,8 +263,7 @@ def compare(
         for row in measured if wanted else ():
             rows.append(row)
             print(_line(row), flush=True)
-    if out is not None:
-        _write(rows, out)
+    bench_table.write(rows, out)
     return rows
 
 
@@ -280,14 +278,6 @@ def _line(row: Row) -> str:
     if "peak_gib" in row:
         parts.append(f"peak {row['peak_gib']:.2f} GiB")
     return " ".join(parts)
-
-
-def _write(rows: list[Row], out: Path) -> None:
-    machine = json.dumps(machine_card())
-    with atomic_write(out) as partial_path, open(partial_path, "w", newline="") as file:
-        writer = csv.DictWriter(file, [*dict.fromkeys(key for row in rows for key in row), "machine"])
-        writer.writeheader()
-        writer.writerows(row | {"machine": machine} for row in rows)
 
 
 def main() -> None:

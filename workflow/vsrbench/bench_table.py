@@ -1,14 +1,13 @@
-"""The command line of the small benchmarks, and the CSV that keeps what they found."""
+"""The CSV that keeps what a benchmark found, and the command line of the small ones."""
 
 import argparse
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 from vsrbench.files import atomic_write
 from vsrbench.provenance import machine_card
-
-COLUMNS = ("measure", "quantity", "value", "target", "machine")
 
 
 def read_out(description: str) -> Path | None:
@@ -18,15 +17,25 @@ def read_out(description: str) -> Path | None:
     return parser.parse_args().out
 
 
-def write(out: Path | None, measures: dict[str, tuple[dict[str, float], float]]) -> None:
-    """A row for each quantity of each measure, with the machine; a target is what the `ratio` is to reach."""
+def write(rows: list[dict[str, Any]], out: Path | None) -> None:
+    """The rows, whose keys are columns, each with the machine; nothing without `out`."""
     if out is None:
         return
     machine = json.dumps(machine_card())
     with atomic_write(out) as partial, open(partial, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for measure, (found, target) in measures.items():
-            for quantity, value in found.items():
-                reach = target if quantity == "ratio" else ""
-                writer.writerow([measure, quantity, f"{value:.6g}", reach, machine])
+        writer = csv.DictWriter(file, [*dict.fromkeys(key for row in rows for key in row), "machine"])
+        writer.writeheader()
+        writer.writerows(row | {"machine": machine} for row in rows)
+
+
+def quantities(measure: str, found: dict[str, float], target: float) -> list[dict[str, Any]]:
+    """A row for each quantity that a measure found; the target is what its `ratio` is to reach."""
+    return [
+        {
+            "measure": measure,
+            "quantity": quantity,
+            "value": f"{value:.6g}",
+            "target": target if quantity == "ratio" else None,
+        }
+        for quantity, value in found.items()
+    ]
