@@ -66,6 +66,7 @@ MEASURES = {
 }
 LONG_CLIP = "long_clip_memory"
 FIRST = 4  # a frame far enough from the clip's start
+SETTLING = 3  # steps until the C library keeps what a step frees; before, it asks the system for pages anew
 
 _calls: Iterator[int]  # in a worker: its work
 
@@ -87,7 +88,7 @@ def compare_steps(names: list[str], rounds: int, sizes: dict[str, int]) -> Itera
     """
     for name in names:
         works = {step: partial(_steps, MEASURES.get(step), sizes) for step in ("plain_step", name)}
-        plain, measured = in_turns(works, "step", rounds)
+        plain, measured = in_turns(works, "step", rounds, warm_up=SETTLING)
         yield from (plain, measured) if name == names[0] else (measured,)
 
 
@@ -99,8 +100,8 @@ def compare_clip_lengths(size: tuple[int, int]) -> Iterator[Row]:
         yield {"measure": f"clip_of_{length}", "per": "frame", "seconds": seconds, "peak_gib": peak}
 
 
-def in_turns(works: dict[str, Work], per: str, rounds: int) -> Iterator[Row]:
-    """Seconds, ratio to the first work, and peak memory of each, after one call to warm up.
+def in_turns(works: dict[str, Work], per: str, rounds: int, warm_up: int = 1) -> Iterator[Row]:
+    """Seconds, ratio to the first work, and peak memory of each, after `warm_up` calls that do not count.
 
     Each has a process, and so memory, of its own. The plain ones leave the allocator as the system has it,
     like the released code; the measured ones set it as every command of this package does.
@@ -110,7 +111,7 @@ def in_turns(works: dict[str, Work], per: str, rounds: int) -> Iterator[Row]:
             name: stack.enter_context(_worker(work, keep_freed=name in MEASURES))
             for name, work in works.items()
         }
-        for worker in workers.values():
+        for worker in warm_up * list(workers.values()):
             worker.submit(_seconds).result()
         seconds = [
             [worker.submit(_seconds).result() for worker in workers.values()]
