@@ -101,6 +101,27 @@ def test_another_data_set_is_scored_and_repeats_no_training(finished, tmp_path):
     assert jobs["evaluate"] == 5  # bicubic, and two seeds of what needs no exact flow
 
 
+@pytest.mark.parametrize(
+    ("lost", "rule"),
+    [
+        ("evaluations/photo_motion/fcsa/seed_2.csv", "evaluate"),
+        ("runtime/fcsa.json", "measure_runtime"),
+        ("probes/photo_motion/full/seed_1.safetensors", "probe"),
+    ],
+    ids=lambda value: value.split("/")[0],
+)
+def test_what_a_killed_rerun_left_out_is_made_though_the_table_is_there(finished, lost, rule):
+    """Snakemake removes what a killed job gave, and asks for it again only where something waits for it."""
+    path = finished.folder / "results" / "tiny" / lost
+    aside = path.with_name("aside")
+    path.rename(aside)
+    try:
+        assert planned_jobs(finished)[rule] == 1
+    finally:
+        aside.rename(path)
+    assert planned(finished) == set()
+
+
 def test_killed_study_goes_on(tmp_path):
     """SIGKILL for Snakemake and its jobs in the middle of training; the next start ends the study.
 

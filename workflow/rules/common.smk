@@ -127,9 +127,14 @@ def of_each_run(pattern):
 
 
 def results():
-    """The files that a study ends with."""
+    """The files that a study ends with, and the numbers behind its table.
+
+    Snakemake removes what a killed job gave, and while the table is up to date makes it again only where it is asked
+    for. Weights are not: whoever put them elsewhere would train anew.
+    """
     ends = ["tables/ablations.csv", "figures/comparison.png", "report.html", "wandb/mirrored"]
-    return [f"results/{STUDY.name}/{end}" for end in ends]
+    behind = [*evaluations(), *probes(), *of_each_variant("results/{study}/runtime/{variant}.json")]
+    return [*(f"results/{STUDY.name}/{end}" for end in ends), *behind]
 
 
 def summary():
