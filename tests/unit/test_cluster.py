@@ -1,8 +1,10 @@
 """What Slurm answers, however odd: the commands here are made up."""
 
 import os
+from functools import partial
 
 import pytest
+from stand_in import stand_in
 
 from vsrbench.cluster import check_cluster, earlier_jobs
 from vsrbench.errors import InputError
@@ -11,16 +13,9 @@ from vsrbench.errors import InputError
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
     """Let a command of Slurm do what a line of shell does."""
-    (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
-
-    def answer(command: str, line: str) -> None:
-        program = tmp_path / "bin" / command
-        program.write_text(f"#!/bin/sh\n{line}\n")
-        program.chmod(0o755)
-
-    return answer
+    return partial(stand_in, tmp_path / "bin")
 
 
 def test_jobs_of_this_study_are_found_among_others_of_any_name(slurm, tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from stand_in import stand_in
 
 from vsrbench.errors import InputError
 from vsrbench.gpu_lease import lease_gpu, visible_gpus
@@ -21,10 +22,7 @@ with lease_gpu(Path(sys.argv[1])) as gpu:
 
 @pytest.fixture(autouse=True)
 def two_gpus(tmp_path, monkeypatch):
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\nprintf '0, GPU-a\\n1, GPU-b\\n'\n")
-    program.chmod(0o755)
+    program = stand_in(tmp_path / "bin", "nvidia-smi", "printf '0, GPU-a\\n1, GPU-b\\n'")
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     for variable in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LOCAL_RANK"):
         monkeypatch.delenv(variable, raising=False)
@@ -79,7 +77,7 @@ def test_names_of_no_gpu_hide_it_and_all_that_follow(monkeypatch, chosen, visibl
 
 
 def test_a_driver_that_finds_no_gpu_may_say_so_in_words(tmp_path):
-    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'No devices were found'\n")
+    stand_in(tmp_path / "bin", "nvidia-smi", "echo 'No devices were found'")
     assert visible_gpus() == []
 
 

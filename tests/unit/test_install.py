@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from stand_in import stand_in
 
 TOOLS = ["sh", "dirname", "df", "du", "awk", "cut", "rm", "split", "grep", "tail"]
 
@@ -18,7 +19,7 @@ def machine(tmp_path):
     (tmp_path / "bin").mkdir()
     for tool in TOOLS:
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
-    program(tmp_path, "python3", f'exec {sys.executable} "$@"')
+    stand_in(tmp_path / "bin", "python3", f'exec {sys.executable} "$@"')
     disk(tmp_path, free_mib=9000)
     script = tmp_path / "clone" / "workflow" / "install.sh"
     script.parent.mkdir(parents=True)
@@ -27,15 +28,8 @@ def machine(tmp_path):
     return tmp_path
 
 
-def program(machine: Path, name: str, script: str) -> None:
-    path = machine / "bin" / name
-    path.unlink(missing_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
 def disk(machine: Path, free_mib: int) -> None:
-    program(machine, "df", f"echo heading; echo device 99999 1 {free_mib} 1% /")
+    stand_in(machine / "bin", "df", f"echo heading; echo device 99999 1 {free_mib} 1% /")
 
 
 def install(machine: Path) -> subprocess.CompletedProcess:
@@ -45,7 +39,7 @@ def install(machine: Path) -> subprocess.CompletedProcess:
 
 
 def test_an_old_python_is_named_with_the_remedy(machine):
-    program(machine, "python3", '[ "$1" = --version ] && echo Python 3.10.12 || exit 1')
+    stand_in(machine / "bin", "python3", '[ "$1" = --version ] && echo Python 3.10.12 || exit 1')
     result = install(machine)
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
@@ -64,7 +58,7 @@ def test_no_python_at_all_is_said_in_one_line(machine):
 
 def test_a_missing_venv_module_is_named_with_its_package(machine):
     split_from_python = f'case "$2" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@"'  # as on Debian
-    program(machine, "python3", split_from_python)
+    stand_in(machine / "bin", "python3", split_from_python)
     result = install(machine)
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()

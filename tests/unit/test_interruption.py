@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from stand_in import stand_in
 
 from vsrbench.interruption import GO_ON_LATER, StopRequest, go_on_later
 
@@ -29,9 +30,7 @@ def slurm(tmp_path, monkeypatch):
     """Commands that answer as Slurm would; what they were asked stands in the file returned."""
     asked = tmp_path / "asked"
     for command in ("squeue", "scontrol"):
-        script = tmp_path / command
-        script.write_text(f'#!/bin/sh\necho "{command} $*" >> {asked}\necho "$STATE"\n')
-        script.chmod(0o755)
+        stand_in(tmp_path, command, f'echo "{command} $*" >> {asked}\necho "$STATE"')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "42")
     return asked

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 import yaml
+from stand_in import stand_in
 from workflow_copy import ROOT
 
 STUDIES = sorted((ROOT / "workflow" / "config").glob("*.yaml"))
@@ -123,10 +124,7 @@ def test_results_folder_that_cannot_be_written_is_refused(workflow):
     ],
 )
 def test_a_disk_without_file_locks_is_not_taken_for_another_run(workflow, status, said):
-    program = workflow.folder / "bin" / "flock"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n[ $1 != --nonblock ] || exit {status}\n")
-    program.chmod(0o755)
+    program = stand_in(workflow.folder / "bin", "flock", f"[ $1 != --nonblock ] || exit {status}")
     result = subprocess.run(
         ["sh", "workflow/run_study.sh"],
         cwd=workflow.folder,

@@ -71,12 +71,19 @@ def test_second_start_has_nothing_to_do(finished):
             "CONFIDENCE = 0.9",
             {"state_recipe"} | GATE | RESULTS,
         ),
+        ("workflow/vsrbench/protocol.py", "PSNR_TOLERANCE, SSIM", "PSNR_TOLERANCE_, SSIM", GATE),
         ("workflow/reference/anchors.csv", "vid4", "Vid4", GATE),
+        (
+            "workflow/reference/published_results.csv",
+            "VSRT",
+            "vsrt",
+            {"state_recipe", "make_tables", "make_report", "sync"},
+        ),
         ("workflow/report/report.css", "body", "main", {"state_recipe", "make_report"}),
     ],
     ids=[
         *("comment", "comment in an ablation", "title", "ablation", "metric", "loss", "interval"),
-        *("anchor", "style"),
+        *("tolerance", "anchor", "published score", "style"),
     ],
 )
 def test_edit_repeats_what_it_touches(finished, file, old, new, repeated):

@@ -126,6 +126,11 @@ def of_each_run(pattern):
     return expand(pattern, study=STUDY.name, variant=STUDY.variants, seed=STUDY.settings["seeds"])
 
 
+def runtimes():
+    """The time of every variant."""
+    return of_each_variant("results/{study}/runtime/{variant}.json")
+
+
 def results():
     """The files that a study ends with, and the numbers behind its table.
 
@@ -133,8 +138,7 @@ def results():
     for. Weights are not: whoever put them elsewhere would train anew.
     """
     ends = ["tables/ablations.csv", "figures/comparison.png", "report.html", "wandb/mirrored"]
-    behind = [*evaluations(), *probes(), *of_each_variant("results/{study}/runtime/{variant}.json")]
-    return [*(f"results/{STUDY.name}/{end}" for end in ends), *behind]
+    return [*(f"results/{STUDY.name}/{end}" for end in ends), *evaluations(), *probes(), *runtimes()]
 
 
 def summary():

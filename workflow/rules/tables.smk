@@ -7,7 +7,7 @@ FIGURES = figures_of(STUDY.variants)
 MEASURED = {
     "evaluations": evaluations(),
     "configs": of_each_variant("results/{study}/configs/{variant}.yaml"),
-    "runtimes": of_each_variant("results/{study}/runtime/{variant}.json"),
+    "runtimes": runtimes(),
     "provenance": of_each_run("results/{study}/runs/{variant}/seed_{seed}/provenance.json"),
     "manifests": expand(
         "results/{study}/data/{dataset}/manifest.json", study=STUDY.name, dataset=STUDY.datasets
