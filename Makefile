@@ -40,9 +40,9 @@ lint: install  ## style of Python and workflow files
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/snakefmt --check Snakefile workflow/rules
 
 bench: install  ## speed as ratios against plain formulations
-	@.venv/bin/python -m vsrbench.bench_network --out results/bench_network.csv
-	@.venv/bin/python -m vsrbench.bench_data --out results/bench_data.csv
-	@.venv/bin/python -m vsrbench.bench_metrics --out results/bench_metrics.csv
+	@.venv/bin/python -m vsrbench.benchmarks.network --out results/bench_network.csv
+	@.venv/bin/python -m vsrbench.benchmarks.data --out results/bench_data.csv
+	@.venv/bin/python -m vsrbench.benchmarks.metrics --out results/bench_metrics.csv
 
 compare: install  ## what differs between two studies: A=results/x B=results/y
 	@.venv/bin/vsrbench compare $(A) $(B)

@@ -57,6 +57,22 @@ class ModelConfig:
         if self.flow_num_feat % 4:
             raise ValueError(f"model.flow_num_feat: must be a multiple of 4, is {self.flow_num_feat}")
 
+    @property
+    def flow_source(self) -> str | None:
+        """Where the optical flow comes from (`spynet`, `oracle`), or None where none is used."""
+        return self.flow if self.feed_forward == "flow_aligned" else None
+
+    @property
+    def fixed_size(self) -> str | None:
+        """What ties the network to frames of `feat_size`, in one line; None where it takes any size."""
+        if self.norm == "spatial_affine":
+            setting = "model.norm spatial_affine"
+        elif self.position_encoding == "learned":
+            setting = "model.position_encoding learned"
+        else:
+            return None
+        return f"{setting} ties the network to {self.feat_size} x {self.feat_size} pixels"
+
 
 _LEAST = {
     "num_frames": 1,

@@ -64,8 +64,7 @@ class VSRTransformer(nn.Module):
         self.config = config
         self._recompute = False
         self.extraction = ResidualStack(3, config.num_feat, config.num_extract_blocks)
-        needs_flow_network = config.feed_forward == "flow_aligned" and config.flow == "spynet"
-        self.spynet = SPyNet(config.flow_num_feat) if needs_flow_network else None
+        self.spynet = SPyNet(config.flow_num_feat) if config.flow_source == "spynet" else None
         self.position_encoding = POSITION_ENCODINGS[config.position_encoding](config)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.depth))
         self.reconstruction = Reconstruction(config.num_feat, config.num_reconstruct_blocks)
@@ -89,7 +88,7 @@ class VSRTransformer(nn.Module):
 
     def flows(self, clip: Tensor, flows: Flows | None = None) -> Flows | None:
         """The flows that the blocks use, each (n, t, 2, h, w); at the ends, of a frame to itself."""
-        if self.config.feed_forward != "flow_aligned":
+        if self.config.flow_source is None:
             return None
         if self.spynet is None:
             if flows is None:
@@ -138,17 +137,8 @@ class VSRTransformer(nn.Module):
                 f"frames of {h} x {w} cannot be cut into patches of model.patch_size {config.patch_size}"
             )
         size = config.feat_size
-        if (reason := fixed_size(config)) and (h, w) != (size, size):
-            raise ValueError(f"frames of {h} x {w}, but {reason} wants {size} x {size} (model.feat_size)")
-
-
-def fixed_size(config: ModelConfig) -> str | None:
-    """The setting that ties a network to frames of `feat_size`, None where it takes any size."""
-    if config.norm == "spatial_affine":
-        return "model.norm spatial_affine"
-    if config.position_encoding == "learned":
-        return "model.position_encoding learned"
-    return None
+        if config.fixed_size and (h, w) != (size, size):
+            raise ValueError(f"frames of {h} x {w}, but {config.fixed_size} (model.feat_size)")
 
 
 def _norm(config: ModelConfig) -> FrameNorm:

@@ -20,12 +20,14 @@ from pathlib import Path
 
 from tiny_training import same_but_for_time, write_stores, write_variant
 
-from vsrbench import training
+from vsrbench.training import train_vsr
 
 # Attempts are forks, so that they start at once, of a process that has imported all and computed nothing yet:
 # a fork of one whose threads have run may crash.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["vsrbench.training", "torch._dynamo"])  # the second for the optimiser
+SERVER.set_forkserver_preload(
+    ["vsrbench.training.train_vsr", "torch._dynamo"]
+)  # the second for the optimiser
 
 TRAINING = {"iterations": 40, "validation_interval": 10, "log_interval": 5, "ema_decay": 0.9}
 
@@ -93,7 +95,7 @@ def _train(options: dict) -> None:
     options["out"].parent.mkdir(exist_ok=True)
     messages = os.open(options["out"].with_name("messages"), os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     os.dup2(messages, sys.stderr.fileno())
-    training.train(**options, device="cpu")
+    train_vsr.train(**options, device="cpu")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from models import ModelConfig
-from vsrbench.config import TrainingConfig, Variant
+from vsrbench.core.config import TrainingConfig, Variant
 from vsrbench.data.clips import Clip
 from vsrbench.data.store_frames import build_store
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run one study on this machine: STUDY=demo CORES=2 workflow/run_study.sh [more arguments for snakemake]
-# A `snakemake` typed by hand takes the same lock (vsrbench.study_lock). The kernel drops it with the process, so a
+# A `snakemake` typed by hand takes the same lock (vsrbench.orchestration.study_lock). The kernel drops it with the process, so a
 # killed run is taken over at once, but for trainings that outlived it, which have locks of their own and are waited
 # for; Snakemake's lock would need --unlock after a kill.
 set -eu

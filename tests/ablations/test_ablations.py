@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import build_model
-from vsrbench.config import ABLATIONS, resolve_variant
+from vsrbench.core.config import ABLATIONS, resolve_variant
 
 NAMES = sorted(path.stem for path in ABLATIONS.glob("*.yaml"))
 SMALL = {

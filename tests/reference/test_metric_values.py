@@ -9,8 +9,8 @@ import torch
 from models.baselines import Bicubic
 from vsrbench.data.clips import read_frame
 from vsrbench.data.degradation import degrade
-from vsrbench.inference import to_uint8
-from vsrbench.metrics import PSNR_SSIM, lpips, psnr, psnr_ssim, ssim
+from vsrbench.evaluation.inference import to_uint8
+from vsrbench.evaluation.metrics import PSNR_SSIM, lpips, psnr, psnr_ssim, ssim
 
 GOLDEN = np.load(Path(__file__).with_name("metrics.npz"))
 

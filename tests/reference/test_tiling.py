@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vsrbench.inference import restore_values, to_uint8
-from vsrbench.tiling import centred_window, tile_spans
+from vsrbench.evaluation.inference import restore_values, to_uint8
+from vsrbench.evaluation.tiling import centred_window, tile_spans
 
 TABLES = json.loads((Path(__file__).parent / "tables.json").read_text())
 

@@ -54,24 +54,24 @@ def test_second_start_has_nothing_to_do(finished):
             {"resolve_variant", "state_recipe", "train", "evaluate", "measure_runtime"} | RESULTS,
         ),
         (
-            "workflow/vsrbench/metrics.py",
+            "workflow/vsrbench/evaluation/metrics.py",
             "_WINDOW, _SIGMA = 11, 1.5",
             "_WINDOW, _SIGMA = 11, 1.4",
             {"state_recipe", "evaluate", "gate", "all_gates_are_passed"} | RESULTS,
         ),
         (
-            "workflow/vsrbench/losses.py",
+            "workflow/vsrbench/training/losses.py",
             ".add(1e-12)",
             ".add(1e-6)",
             {"state_recipe", "train_flow", "train", "evaluate", "probe"} | RESULTS,
         ),
         (
-            "workflow/vsrbench/statistics.py",
+            "workflow/vsrbench/results/statistics.py",
             "CONFIDENCE = 0.95",
             "CONFIDENCE = 0.9",
             {"state_recipe"} | GATE | RESULTS,
         ),
-        ("workflow/vsrbench/protocol.py", "PSNR_TOLERANCE, SSIM", "PSNR_TOLERANCE_, SSIM", GATE),
+        ("workflow/vsrbench/evaluation/gate.py", "PSNR_TOLERANCE, SSIM", "PSNR_TOLERANCE_, SSIM", GATE),
         ("workflow/reference/anchors.csv", "vid4", "Vid4", GATE),
         (
             "workflow/reference/published_results.csv",

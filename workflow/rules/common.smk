@@ -6,15 +6,15 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from vsrbench.cluster import check_cluster, check_shares, wait_for_earlier_jobs
-from vsrbench.demands import flow_minutes, training_minutes
-from vsrbench.destination import read_destination
-from vsrbench.errors import InputError
-from vsrbench.failures import last_words
-from vsrbench.gallery import figures_of, looked_into
-from vsrbench.provenance import STEPS, code_digest
-from vsrbench.study import check_names, load_study, needs_flow
-from vsrbench.study_lock import hold_study
+from vsrbench.orchestration.slurm import check_cluster, check_shares, wait_for_earlier_jobs
+from vsrbench.orchestration.time_limits import flow_minutes, training_minutes
+from vsrbench.tracking.wandb_settings import read_destination
+from vsrbench.core.errors import InputError
+from vsrbench.orchestration.failed_jobs import last_words
+from vsrbench.report.figure_list import figures_of, looked_into
+from vsrbench.core.provenance import STEPS, code_digest
+from vsrbench.orchestration.study import check_names, load_study
+from vsrbench.orchestration.study_lock import hold_study
 
 # The commands of the environment that Snakemake runs in are found even where it is not activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -80,7 +80,7 @@ def flags(**settings):
 
 def flow_weights(wildcards):
     """SPyNet's start weights, for the variants that use them."""
-    if needs_flow(STUDY.variants[wildcards.variant]) != "spynet":
+    if STUDY.variants[wildcards.variant].model.flow_source != "spynet":
         return []
     return f"results/{wildcards.study}/flow/weights.safetensors"
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vsrbench.figures import make_figures
+from vsrbench.report.figures import make_figures
 
 files = snakemake.input  # noqa: F821
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vsrbench.report import make_report
+from vsrbench.report.html_report import make_report
 
 files = snakemake.input  # noqa: F821
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vsrbench.tables import make_tables
+from vsrbench.report.tables import make_tables
 
 files = snakemake.input  # noqa: F821
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import yaml
 
-from vsrbench.files import atomic_write
+from vsrbench.core.files import atomic_write
 
 
 def resolve_variant(variant: dict, path: Path) -> None:
-    """`variant` (see `vsrbench.config.Variant`) as YAML, in the order of its fields."""
+    """`variant` (see `vsrbench.core.config.Variant`) as YAML, in the order of its fields."""
     with atomic_write(path) as partial:
         partial.write_text(yaml.safe_dump(variant, sort_keys=False, width=110))
 

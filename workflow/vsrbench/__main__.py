@@ -8,13 +8,14 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from vsrbench.allocator import keep_freed_memory
-from vsrbench.errors import InputError
-from vsrbench.files import explain
-from vsrbench.gpu_lease import lease_gpu, share_gpus
+from vsrbench.core.errors import InputError
+from vsrbench.core.files import explain
+from vsrbench.core.gpu_lease import lease_gpu, share_gpus
+from vsrbench.core.malloc import keep_freed_memory
 
 # The commands that use a GPU, and how many of those that a Slurm job was given.
 GPUS = {"train": "all", "train-flow": "one", "evaluate": "one", "measure-runtime": "one", "plan": "one"}
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             share_gpus(sys.argv[1:] if arguments is None else arguments)
         with lease_gpu() if gpus else nullcontext():
             if gpus:
-                _lazily("device", "keep_float32")()
+                _Lazily("core.device", "keep_float32")()
             command(**options)
     except InputError as error:
         logging.getLogger("vsrbench").error("%s", error)
@@ -62,13 +63,18 @@ def _log_exception(kind, error, traceback) -> None:
     logging.getLogger("vsrbench").critical("failed", exc_info=(kind, error, traceback))
 
 
-def _lazily(module: str, function: str) -> Callable[..., None]:
+@dataclass(frozen=True)
+class _Lazily:
     """`vsrbench.<module>.<function>`, imported when it is called."""
 
-    def call(**options) -> None:
-        getattr(import_module(f"vsrbench.{module}"), function)(**options)
+    module: str
+    function: str
 
-    return call
+    def resolve(self) -> Callable[..., None]:
+        return getattr(import_module(f"vsrbench.{self.module}"), self.function)
+
+    def __call__(self, **options) -> None:
+        self.resolve()(**options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, module: str, function: str, summary: str) -> Callable[..., argparse.Action]:
         command = commands.add_parser(name, help=summary, description=summary)
-        command.set_defaults(command=_lazily(module, function))
+        command.set_defaults(command=_Lazily(module, function))
         command.add_argument("--log", type=Path, help="file that messages go to as well")
         return command.add_argument
 
@@ -103,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     option("--index", type=Path, required=True, help="file to write; the frames go into its folder")
     option("--workers", type=_positive, default=1, help="clips to unpack at once")
 
-    option = add("train-flow", "flow_training", "train_flow", "Train SPyNet on clips of known optical flow.")
+    option = add(
+        "train-flow", "training.train_flow", "train_flow", "Train SPyNet on clips of known optical flow."
+    )
     option("--store", type=Path, required=True)
     option("--validation-store", type=Path, required=True)
     option("--num-feat", type=_positive, required=True)
@@ -114,12 +122,14 @@ def _parser() -> argparse.ArgumentParser:
     option("--seed", type=_seed, required=True)
     option("--out", type=Path, required=True)
 
-    option = add("import-flow", "flow_training", "import_flow", "Convert SPyNet weights of your own.")
+    option = add("import-flow", "training.train_flow", "import_flow", "Convert SPyNet weights of your own.")
     option("--weights", type=Path, required=True)
     option("--num-feat", type=int, help="the width that they must have")
     option("--out", type=Path, required=True)
 
-    option = add("train", "training", "train", "Train one variant; goes on where an earlier start ended.")
+    option = add(
+        "train", "training.train_vsr", "train", "Train one variant; goes on where an earlier start ended."
+    )
     option("--config", type=Path, required=True, help="resolved variant")
     option("--seed", type=_seed, required=True)
     option("--store", type=Path, required=True)
@@ -128,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--out", type=Path, required=True, help="weights to write; checkpoints and log go beside them")
     option("--on-nonfinite", choices=["stop", "skip"], default="stop")
 
-    option = add("evaluate", "evaluation", "evaluate", "Score restored frames, one row each.")
+    option = add("evaluate", "evaluation.evaluate", "evaluate", "Score restored frames, one row each.")
     option("--study", required=True)
     option("--variant", required=True, help="name of the variant, or bicubic")
     option("--seed", type=_seed, required=True)
@@ -144,20 +154,25 @@ def _parser() -> argparse.ArgumentParser:
     option("--rows", type=Path, required=True, help="CSV to write")
     option("--frames", type=Path, required=True, help="folder for a few restored frames")
 
-    option = add("probe", "probing", "probe", "Look inside a network: its attention and optical flow.")
+    option = add(
+        "probe",
+        "evaluation.inspect_network",
+        "probe",
+        "Look inside a network: its attention and optical flow.",
+    )
     option("--config", type=Path, required=True, help="resolved variant")
     option("--weights", type=Path, required=True)
     option("--manifest", type=Path, required=True)
     option("--out", type=Path, required=True)
 
-    option = add("gate", "protocol", "gate", "Hold bicubic's scores against the published anchors.")
+    option = add("gate", "evaluation.gate", "gate", "Hold bicubic's scores against the published anchors.")
     option("--rows", type=Path, required=True)
     option("--manifest", type=Path, required=True)
     option("--least-frames", type=_positive, default=1, help="that a clip must have to be restored")
     option("--least-edge", type=_positive, default=1, help="in LQ pixels, that a clip must have")
     option("--out", type=Path, required=True)
 
-    option = add("measure-runtime", "runtime", "measure_runtime", "Time one variant.")
+    option = add("measure-runtime", "evaluation.runtime", "measure_runtime", "Time one variant.")
     option("--config", type=Path, required=True)
     option("--sizes", type=_size, nargs="+", required=True, metavar="HEIGHTxWIDTH")
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
@@ -166,26 +181,35 @@ def _parser() -> argparse.ArgumentParser:
     option("--budget-seconds", type=float, default=10.0)
     option("--out", type=Path, required=True)
 
-    option = add("plan", "plan", "plan", "Forecast what a study costs on devices like this one.")
+    option = add(
+        "plan", "orchestration.cost_forecast", "plan", "Forecast what a study costs on devices like this one."
+    )
     option("--study", type=Path, required=True, help="study file")
     option("--gpus", type=_positive, default=1, help="that share the batch of a training")
     option("--device", help="cuda where there is one, else cpu")
 
-    option = add("recover", "cluster", "recover", "Cancel the jobs that a killed Snakemake left behind.")
+    option = add(
+        "recover", "orchestration.slurm", "recover", "Cancel the jobs that a killed Snakemake left behind."
+    )
     option("--study", required=True)
 
-    option = add("explain", "explain", "explain", "Say where a number in a table came from.")
+    option = add("explain", "report.explain", "explain", "Say where a number in a table came from.")
     option("table", type=Path, help="results/<study>/tables/ablations.csv")
     option("cell", help="<variant>:<column of ablations.csv>")
 
-    option = add("compare", "comparison", "compare", "Say what differs between two studies.")
+    option = add("compare", "report.compare_studies", "compare", "Say what differs between two studies.")
     option("a", type=Path, help="results/<study>")
     option("b", type=Path, help="results/<other study>")
 
-    option = add("sync", "tracking", "sync", "Mirror a study into W&B.")
+    option = add("sync", "tracking.wandb_mirror", "sync", "Mirror a study into W&B.")
     option("study", type=Path, help="results/<study>")
 
-    option = add("dashboard", "dashboard", "publish_dashboard", "Lay out the comparison of variants in W&B.")
+    option = add(
+        "dashboard",
+        "tracking.wandb_dashboard",
+        "publish_dashboard",
+        "Lay out the comparison of variants in W&B.",
+    )
     option("study", type=Path, help="results/<study>")
     return parser
 

@@ -9,9 +9,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from vsrbench.core.errors import InputError
+from vsrbench.core.files import writing
 from vsrbench.data.degradation import SCALE, degrade
-from vsrbench.errors import InputError
-from vsrbench.files import writing
 
 PNG_END = b"IEND\xaeB`\x82"
 

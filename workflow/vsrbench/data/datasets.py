@@ -4,12 +4,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from vsrbench.core.errors import InputError
 from vsrbench.data import folder, photo_motion, reds, udm10, vid4, vimeo90k
 from vsrbench.data.clips import Clip
 from vsrbench.data.degradation import DEGRADATIONS
 from vsrbench.data.manifest import holds, read_manifest
 from vsrbench.data.sources import get_source
-from vsrbench.errors import InputError
 
 # Each a function of (split, root, degradation); the data sets' modules say how they lie on disk.
 DATASETS = {

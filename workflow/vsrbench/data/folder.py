@@ -15,10 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vsrbench.core.errors import InputError
 from vsrbench.data.clips import Clip, cut_to_scale
 from vsrbench.data.layout import numbered_frames
 from vsrbench.data.sources import SOURCES
-from vsrbench.errors import InputError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 

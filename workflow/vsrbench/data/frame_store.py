@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vsrbench.core.errors import InputError
+from vsrbench.core.files import sha256
 from vsrbench.data.degradation import SCALE
-from vsrbench.errors import InputError
-from vsrbench.files import sha256
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from vsrbench.config import ROOT
+from vsrbench.core.errors import InputError
+from vsrbench.core.files import ROOT
 from vsrbench.data.clips import Clip
-from vsrbench.errors import InputError
 
 CLIP_LIST = ROOT / "workflow" / "reference" / "clips.csv"
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vsrbench.core.errors import InputError, another
+from vsrbench.core.files import atomic_write, sha256
 from vsrbench.data.degradation import SCALE
-from vsrbench.errors import InputError, another
-from vsrbench.files import atomic_write, sha256
 
 
 def write_manifest(

@@ -22,13 +22,13 @@ import torch
 from safetensors.numpy import save
 from tqdm import tqdm
 
+from vsrbench.core.errors import InputError
+from vsrbench.core.files import writing
+from vsrbench.core.provenance import code_digest
 from vsrbench.data import moving_layers
 from vsrbench.data.clips import Clip, write_frame
 from vsrbench.data.degradation import DEGRADATIONS, SCALE, degrade
 from vsrbench.data.manifest import digest, read_manifest, write_manifest
-from vsrbench.errors import InputError
-from vsrbench.files import writing
-from vsrbench.provenance import code_digest
 
 NAME = "photo_motion"
 MIN_SIZE, MAX_SIZE = 32, 352  # beyond, the smallest photograph would be magnified more than twofold

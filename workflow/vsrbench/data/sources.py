@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vsrbench.errors import InputError
+from vsrbench.core.errors import InputError
 
 
 @dataclass(frozen=True)

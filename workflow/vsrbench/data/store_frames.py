@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from vsrbench.core.errors import InputError
+from vsrbench.core.files import atomic_write, sha256, writing
+from vsrbench.core.provenance import code_digest
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.frame_store import check_array
 from vsrbench.data.manifest import fingerprint
-from vsrbench.errors import InputError
-from vsrbench.files import atomic_write, sha256, writing
-from vsrbench.provenance import code_digest
 
 
 def store_split(manifest: Path, split: str, index: Path, *, workers: int = 1) -> None:

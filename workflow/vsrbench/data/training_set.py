@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsrbench.core.errors import InputError
 from vsrbench.data.degradation import DEGRADATIONS, SCALE
-from vsrbench.errors import InputError
 
 Arrays = dict[str, np.ndarray]
 

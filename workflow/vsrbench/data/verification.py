@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from vsrbench.core.errors import InputError
 from vsrbench.data.clips import Clip, describe_size
 from vsrbench.data.datasets import find_clips
 from vsrbench.data.degradation import degrade
 from vsrbench.data.manifest import digest, fingerprint, write_manifest
 from vsrbench.data.sources import get_source
-from vsrbench.errors import InputError
 
 # Implementations of one degradation differ by a grey level where a value lies halfway; a frame of another
 # degradation, time or phase differs by more almost everywhere.

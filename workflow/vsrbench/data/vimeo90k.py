@@ -16,9 +16,9 @@ Xue et al., "Video enhancement with task-oriented flow", IJCV 2019. Licence: non
 
 from pathlib import Path
 
+from vsrbench.core.errors import InputError
 from vsrbench.data.clips import Clip
 from vsrbench.data.sources import SOURCES
-from vsrbench.errors import InputError
 
 
 def find_clips(split: str, root: Path, degradation: str, motion: str | None = None) -> list[Clip]:

@@ -1,0 +1,96 @@
+"""Studies and ablations: what is merged, and that every mistake is one line that names its place."""
+
+import pytest
+import yaml
+
+from vsrbench.core import config
+from vsrbench.core.errors import InputError
+
+STUDY = {"study": "tiny", "train_on": "reds", "degradation": "BI", "overrides": {"model": {"num_feat": 8}}}
+
+
+@pytest.fixture
+def ablations(tmp_path, monkeypatch):
+    """A folder of ablations with the shipped full model; returns a function that adds one."""
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "ablations" / "full.yaml").write_text((config.ABLATIONS / "full.yaml").read_text())
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "ABLATIONS", tmp_path / "ablations")
+
+    def add(name: str, **content):
+        description = {"title": "A", "question": "B?"} | content
+        (tmp_path / "ablations" / f"{name}.yaml").write_text(yaml.safe_dump(description))
+
+    return add
+
+
+def test_full_model_takes_the_study_size_and_keeps_the_rest():
+    full = config.resolve_variant(STUDY, "full")
+    assert (full.model.num_feat, full.model.depth, full.changes) == (8, 5, {})
+
+
+def test_ablation_changes_what_it_states_and_nothing_else():
+    full, fcsa = (config.resolve_variant(STUDY, name).to_dict() for name in ("full", "fcsa"))
+    assert fcsa["model"] == full["model"] | {"attention": "fcsa"}
+    assert fcsa["training"] == full["training"]
+
+
+def test_resolved_variant_survives_its_file(tmp_path):
+    variant = config.resolve_variant(STUDY, "no_position_information")
+    path = tmp_path / "variant.yaml"
+    path.write_text(yaml.safe_dump(variant.to_dict()))
+    assert config.load_variant(path) == variant
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"changes": {"model": {"widht": 3}}}, "changes.model.widht: full.yaml has no such key"),
+        ({"changes": {"model": {"attention": "stcsa"}}}, "is the full model's own value"),
+        ({"changes": {"model": {"attention": "sparse"}}}, "model.attention: 'sparse' is none of stcsa, fcsa"),
+        ({"changes": {"model": {"depth": "three"}}}, "model.depth: must be a whole number"),
+        ({"changes": {"model": {"depth": True}}}, "model.depth: must be a whole number"),
+        ({"changes": {"model": {"patch_size": 7}}}, "7 does not divide model.feat_size 64"),
+        ({"changes": {"training": {"learning_rate": "fast"}}}, "training.learning_rate"),
+        ({"changes": {"training": {"learning_rate": "1e-3"}}}, "for YAML that is a text, write 1.0e-03"),
+        ({"changes": {"training": {"minimum_learning_rate": "1e-6"}}}, "write 1.0e-06"),
+        ({"changes": {"training": {"minimum_learning_rate": 0.1}}}, "training.minimum_learning_rate"),
+        ({"changes": {"training": {"betas": [0.9, "0.999"]}}}, "training.betas"),
+        ({"changes": {"training": {"periods": [0, 1200000, 1, 1]}}}, "training.periods"),
+        ({"changes": {"training": {"restart_weights": ["1", 1, 1, 1]}}}, "training.restart_weights"),
+        ({"changes": {"training": {"ema_decay": "0.999"}}}, "training.ema_decay"),
+        ({"changes": {"training": {"gradient_clip": "1"}}}, "training.gradient_clip"),
+        ({"changes": {"optimizer": {"name": "sgd"}}}, "'optimizer' was unexpected"),
+        ({"changes": {}}, "changes"),
+        ({"changes": {"model": {"depth": 3, "num_heads": 2}}}, "no because: line"),
+        ({"changes": {"model": {"depth": 3}}, "base": "fcsa"}, "'base' was unexpected"),
+    ],
+)
+def test_mistake_in_an_ablation_is_one_line_with_file_and_key(ablations, content, message):
+    ablations("wrong", **content)
+    with pytest.raises(InputError) as error:
+        config.resolve_variant(STUDY, "wrong")
+    assert "ablations/wrong.yaml" in str(error.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_variant_names_the_known_ones():
+    with pytest.raises(InputError, match="no variant 'fsca'; there are .*fcsa"):
+        config.resolve_variant(STUDY, "fsca")
+
+
+def test_unknown_override_names_the_study():
+    with pytest.raises(InputError, match="study tiny: overrides.model.width: full.yaml has no such key"):
+        config.resolve_variant(STUDY | {"overrides": {"model": {"width": 8}}}, "full")
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [(b"study: demo\nseeds: [0, 1\nx: 2", ", line 3"), (b"\x89PNG", ""), ("für".encode("latin-1"), "")],
+)
+def test_broken_yaml_names_the_file_and_the_line(tmp_path, content, place):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"study\.yaml{place}: not YAML: \S[^\n]*$"):
+        config.read_yaml(path)

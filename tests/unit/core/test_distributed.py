@@ -1,0 +1,116 @@
+"""Two processes that share a batch follow the gradient of one that has it whole."""
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_training import write_stores, write_variant
+
+from models import build_model
+from models.optical_flow import SPyNet
+from vsrbench.training import train_vsr, trainer
+from vsrbench.training.checkpoint import list_checkpoints
+
+fork = multiprocessing.get_context("fork")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def gradients(options: dict, out, environment: dict[str, str]) -> None:
+    """Train, and save the gradients of the last iteration."""
+    torch.set_num_threads(1)
+    os.environ.update(environment)
+    update = trainer.Trainer._update
+
+    def save_and_update(trainer, rate, norm):
+        if trainer.group.rank == 0:
+            torch.save(
+                {n: p.grad for n, p in trainer.network.named_parameters() if p.grad is not None},
+                out.with_name("gradients"),
+            )
+        update(trainer, rate, norm)
+
+    trainer.Trainer._update = save_and_update
+    # In float64: float32 sums over so many pixels differ by 3e-6 when their order does.
+    train_vsr.build_model = lambda config: build_model(config).double()
+    train_vsr._unit = lambda frames: frames.double() / 255
+    train_vsr.charbonnier = lambda restored, gt: (restored - gt).square().add(1e-12).sqrt().sum()
+    train_vsr.train(**options, out=out)
+
+
+def run(options: dict, out, world_size: int) -> dict[str, torch.Tensor]:
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world_size)}
+    processes = [
+        fork.Process(
+            target=gradients, args=(options, out, place | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        )
+        for rank in range(world_size)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * world_size
+    return torch.load(out.with_name("gradients"), weights_only=True)
+
+
+@pytest.mark.parametrize("feed_forward", ["flow_aligned", "token_wise"])
+def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, feed_forward):
+    config = write_variant(
+        tmp_path / "full.yaml",
+        model={"feed_forward": feed_forward, "flow": "spynet"},
+        training={"iterations": 2, "batch_size": 4, "freeze_flow_iterations": 1},
+    )
+    save_file(SPyNet(4).state_dict(), tmp_path / "flow.safetensors")
+    options = write_stores(tmp_path) | {"config": config, "flow_weights": tmp_path / "flow.safetensors"}
+    options |= {"seed": 1, "device": "cpu"}
+    one, two = (
+        run(options, tmp_path / f"{world_size}" / "weights.safetensors", world_size) for world_size in (1, 2)
+    )
+    assert one.keys() == two.keys()
+    largest = max(gradient.abs().max() for gradient in one.values())
+    for name in one:
+        assert (one[name] - two[name]).abs().max() <= 1e-6 * largest, name
+
+
+@pytest.mark.slow
+def test_torchrun_passes_a_stop_on_and_goes_on_later(tmp_path):
+    config = write_variant(
+        tmp_path / "full.yaml", training={"iterations": 300, "batch_size": 4, "checkpoint_interval": 1000}
+    )
+    stores = write_stores(tmp_path)
+    out = tmp_path / "run" / "weights.safetensors"
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "vsrbench",
+    ]
+    command += ["train", "--config", config, "--seed", "1", "--out", out, "--store", stores["store"]]
+    command += ["--validation-store", stores["validation_store"]]
+    first = subprocess.Popen(command)
+    log = out.with_name("train.jsonl")
+    while not (log.is_file() and log.read_text()):
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.terminate()
+    assert first.wait(60) != 0
+    assert len(list_checkpoints(out.with_name("checkpoints"))) == 1
+    subprocess.run(command, check=True)
+    facts = json.loads(out.with_name("provenance.json").read_text())
+    assert (facts["attempts"], facts["machines"][0]["processes"]) == (2, 2)
+    assert [json.loads(line)["iteration"] for line in log.read_text().splitlines()][-1] == 300

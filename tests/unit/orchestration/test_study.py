@@ -1,0 +1,172 @@
+"""A study file: what is wrong with it is said before any job starts."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vsrbench.core import config
+from vsrbench.core.config import read_yaml
+from vsrbench.core.errors import InputError
+from vsrbench.data.photo_motion import MAX_SIZE
+from vsrbench.orchestration.study import load_study
+
+TINY = Path(__file__).parents[2] / "workflow" / "tiny.yaml"
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """The tiny study, in a folder where nothing is but `clips`."""
+    for variable in ("VSRBENCH_DATA", "VSRBENCH_LPIPS_WEIGHTS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+    return read_yaml(TINY)
+
+
+def test_folders_of_ones_own_are_scored_by_name(settings):
+    study = load_study(settings | {"folders": {"mine": "clips", "yours": "clips"}})
+    assert study.datasets == ("photo_motion", "mine", "yours")
+    assert study.scores("full") == study.datasets and study.scores("oracle_flow") == ("photo_motion",)
+    assert study.place("mine") == {"dataset": "folder", "root": "clips", "name": "mine"}
+
+
+def test_a_folder_may_be_all_that_is_scored(settings):
+    assert load_study(settings | {"evaluate_on": {}, "folders": {"mine": "clips"}}).datasets == ("mine",)
+
+
+def test_clips_must_hold_the_largest_window_and_tile(settings):
+    assert load_study(settings).least_clip() == {"least_frames": 3, "least_edge": 16}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"folders": {"mine": "elsewhere"}}, "folders.mine: elsewhere is no folder; correct the path"),
+        ({"folders": {"vid4": "clips"}}, "folders"),
+        ({"folders": {"Mine": "clips"}}, "folders: 'Mine' does not match"),
+        ({"folders": {"mine": ["clips"]}}, "folders.mine: .* is not of type 'string'"),
+        ({"evaluate_on": {"mine": "required"}}, "'mine' was unexpected"),
+        ({"evaluate_on": {"vid4": "if_present"}}, "evaluate_on: none of its data sets is there"),
+        ({"evaluate_on": {"vid4": "required"}}, "vid4 needs the folder .*Vid4/GT; get Vid4"),
+        ({"seeds": [2**32]}, "seeds.0: 4294967296 is greater than the maximum"),
+        ({"runtime": {"sizes": [[32, 0]], "budget_seconds": 1}}, "runtime.sizes.0.1: 0 is less than"),
+        (
+            {"runtime": {"sizes": [[32, 8]], "budget_seconds": 1}},
+            r"runtime.sizes: \[32, 8\] is less than a tile of 16",
+        ),
+        ({"overrides": {"model": {"num_frames": 7}}}, "photo_motion.num_frames: 5 are fewer than full's"),
+        (
+            {"overrides": {"model": {"feat_size": 64}}},
+            "photo_motion.size: 128 is less than four times full's",
+        ),
+    ],
+)
+def test_mistakes(settings, change, said):
+    if "overrides" in change:
+        change = {
+            "overrides": {
+                **settings["overrides"],
+                "model": settings["overrides"]["model"] | change["overrides"]["model"],
+            }
+        }
+    with pytest.raises(InputError, match=rf"^study tiny: [^\n]*{said}[^\n]*$"):
+        load_study(settings | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seeds": "one"}, "seeds: 'one' is not of type 'array'"),
+        ({"seeds": [1, 1]}, "seeds:"),
+        ({"variants": ["fcsa"]}, "variants: lacks full; add it"),
+        ({"variants": ["full", "two-heads"]}, "variants.1: 'two-heads' does not match"),
+        (
+            {"overrides": {"training": {"betas": 0.9}}},
+            "study tiny: ablations/full.yaml with its overrides: training.betas: must be a list, is 0.9",
+        ),
+        ({"study": "../elsewhere"}, "study: '../elsewhere' does not match"),
+        ({"degradation": "bicubic"}, "degradation: 'bicubic' is not one of"),
+        ({"overrides": {"model": {"widht": 8}}}, "overrides.model.widht: full.yaml has no such key"),
+        ({"overrides": {"model": {"depth": "two"}}}, "model.depth: must be a whole number"),
+        ({"lpips_weights": "missing_folder"}, "lpips_weights: missing_folder is not there"),
+        ({"flow_weights": "missing.pth"}, "flow_weights: missing.pth is not there"),
+    ],
+)
+def test_mistake_is_one_line_that_names_the_key(settings, change, said):
+    with pytest.raises(InputError) as error:
+        load_study(settings | change)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_data_set_that_is_left_out_is_named(settings, tmp_path):
+    settings |= {"evaluate_on": {"photo_motion": "required", "vid4": "if_present"}}
+    assert load_study(settings).left_out == (), "nobody said that there are data"
+    assert load_study(settings | {"data_root": str(tmp_path)}).left_out == (
+        f"vid4, {tmp_path}/Vid4/GT is not there",
+    )
+
+
+def test_a_list_that_is_missing_is_named(settings, tmp_path):
+    (tmp_path / "vimeo_septuplet" / "sequences").mkdir(parents=True)
+    settings["data_root"] = str(tmp_path)
+    if_present = {"photo_motion": "required", "vimeo90k": "if_present"}
+    assert load_study(settings | {"evaluate_on": if_present}).left_out == (
+        f"vimeo90k, {tmp_path}/vimeo_septuplet/sep_testlist.txt is not there",
+    )
+    change = {"evaluate_on": {"vimeo90k": "required"}}
+    with pytest.raises(InputError, match=r"vimeo90k needs the list .*septuplet/sep_testlist\.txt; get"):
+        load_study(settings | change)
+
+
+def test_a_crop_for_flow_must_fit_the_clips(settings):
+    settings["flow_training"]["crop_size"] = 64
+    with pytest.raises(
+        InputError, match="flow_training.crop_size: 64 is more than a quarter of photo_motion"
+    ):
+        load_study(settings)
+
+
+def test_made_clips_are_no_larger_than_the_photographs_allow(settings):
+    settings["photo_motion"]["size"] = MAX_SIZE
+    load_study(settings)
+    settings["photo_motion"]["size"] = MAX_SIZE + 4
+    with pytest.raises(InputError, match=f"photo_motion.size: .* greater than the maximum of {MAX_SIZE}"):
+        load_study(settings)
+
+
+def test_exact_flow_is_not_to_be_had_of_real_training_clips(settings, tmp_path):
+    (tmp_path / "train_sharp").mkdir()
+    settings |= {"train_on": "reds", "data_root": str(tmp_path)}
+    with pytest.raises(InputError, match="variants: oracle_flow needs exact flow, which reds does not have"):
+        load_study(settings)
+    assert load_study(settings | {"variants": ["full"]}).settings["train_on"] == "reds"
+
+
+def test_a_study_has_one_flow_network(settings, tmp_path, monkeypatch):
+    shutil.copytree(config.ABLATIONS, tmp_path / "ablations")
+    (tmp_path / "ablations" / "narrow.yaml").write_text(
+        "title: A\nquestion: B?\nchanges: {model: {flow_num_feat: 4}}\n"
+    )
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "ABLATIONS", tmp_path / "ablations")
+    with pytest.raises(InputError, match="variants: narrow changes model.flow_num_feat"):
+        load_study(settings | {"variants": ["full", "narrow"]})
+
+
+def test_flow_weights_may_be_left_unsaid(settings):
+    del settings["flow_weights"]
+    assert load_study(settings).settings["flow_weights"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metrics": ["psnr_rgb", "ssim_rgb", "psnr_y"]}, "evaluation.metrics: ssim_y is missing; the gate"),
+        ({"tile_overlap": 16}, "evaluation.tile_overlap: 16 is not below full's feat_size 16"),
+        ({"mode": "whole_frame"}, "evaluation.mode: whole_frame, but full's .* ties the network"),
+    ],
+)
+def test_mistakes_that_would_show_after_training(settings, change, said):
+    with pytest.raises(InputError, match=f"^study tiny: [^\n]*{said}"):
+        load_study(settings | {"evaluation": settings["evaluation"] | change})

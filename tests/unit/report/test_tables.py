@@ -1,0 +1,348 @@
+"""Tables from a made-up study: every number traceable, every doubt said."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from synthetic import EFFECTS, write_study
+
+from vsrbench.core.config import ABLATIONS, read_yaml
+from vsrbench.core.errors import InputError
+from vsrbench.report.compare_studies import compare
+from vsrbench.report.explain import explain
+from vsrbench.report.published_scores import compare_with_published
+from vsrbench.report.tables import make_tables, tidy_table
+from vsrbench.results.study_results import read_results
+
+VID4 = {"vid4": {"calendar": 4, "city": 3, "foliage": 5, "walk": 5}}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "demo"
+    make_tables(**write_study(folder), title="Demo", note="A note.", folder=folder / "tables")
+    return folder
+
+
+def page(folder, name="ablations.txt"):
+    return (folder / "tables" / name).read_text()
+
+
+def tables_of(folder, edit=None, **options):
+    """The plain text of a study's tables; `edit` changes every row of its evaluations before."""
+    files = write_study(folder, **options)
+    for path in files["evaluations"] if edit else ():
+        rows = pd.read_csv(path, dtype={"code_digest": str})
+        edit(rows)
+        rows.to_csv(path, index=False)
+    make_tables(**files, title="Demo", note="", folder=folder / "tables")
+    return page(folder)
+
+
+def test_every_variant_has_a_row_without_gaps(study):
+    wide = pd.read_csv(study / "tables" / "ablations.csv")
+    assert set(wide["variant"]) == set(EFFECTS)
+    assert len(wide) == 2 * len(EFFECTS)
+    networks = wide[wide["variant"] != "bicubic"]
+    columns = ["psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y", "lpips_alex", "parameters_m", "gflops_per_frame"]
+    assert networks[[*columns, "latency_ms", "peak_memory_gib", "psnr_rgb_spread"]].notna().all(axis=None)
+    assert wide.groupby("dataset", sort=False)["variant"].last().eq("bicubic").all()
+    assert wide.groupby("dataset", sort=False)["variant"].first().eq("full").all()
+
+
+def test_numbers_are_those_of_the_rows(study):
+    wide = pd.read_csv(study / "tables" / "ablations.csv").set_index(["dataset", "variant"])
+    row = wide.loc[("photo_motion", "fcsa")]
+    frames = pd.concat(pd.read_csv(study / path) for path in row["evaluations"].split())
+    means = frames.groupby(["seed", "clip"])["psnr_rgb"].mean().groupby("seed").mean()
+    assert row["psnr_rgb"] == pytest.approx(means.mean())
+    assert row["psnr_rgb_spread"] == pytest.approx(means.std())
+    assert row["psnr_rgb_difference"] == pytest.approx(
+        row["psnr_rgb"] - wide.loc[("photo_motion", "full"), "psnr_rgb"]
+    )
+    assert row["runs"] == "runs/fcsa/seed_1 runs/fcsa/seed_2"
+    assert all((study / run / "provenance.json").is_file() for run in row["runs"].split())
+
+
+def test_tidy_table_has_the_tests(study):
+    tidy = pd.read_csv(study / "tables" / "ablations_tidy.csv").set_index(["dataset", "variant", "metric"])
+    fcsa = tidy.loc[("photo_motion", "fcsa", "psnr_rgb")]
+    assert fcsa["low"] < fcsa["difference"] < fcsa["high"] < 0
+    assert fcsa["resolved"] in (True, "True")
+    assert fcsa["p"] <= fcsa["p_holm"]
+    assert fcsa["p_permutation"] == 0.5
+    assert np.isnan(tidy.loc[("photo_motion", "full", "psnr_rgb"), "p"])
+
+
+def test_terminal_table_fits_and_marks(study):
+    text = page(study)
+    assert max(map(len, text.splitlines())) <= 140
+    lines = {line.split()[0]: line for line in reversed(text.splitlines()) if line and line[0].islower()}
+    assert "≈" in lines["position_encoding_as_described"]
+    assert "≈" not in lines["fcsa"]
+    assert text.count("*") == 2 * 5 + 1, "one best for each metric and data set, and the legend"
+    assert "vid4: a subset, 1 of 4 clips (city)" in text
+    assert "fcsa 2.68" in text
+    assert "[a]" in lines["fcsa"] and "[a]" not in lines["channel_norm"]
+    assert "Smaller than the published study" in text
+
+
+def test_markdown_shows_best_and_effects(study):
+    markdown = page(study, "ablations.md")
+    assert "| Fully connected self-attention `fcsa`" in markdown
+    assert "**" in markdown and "## Main effects and interactions" in markdown
+    assert "attention: fcsa x feed_forward: token_wise" in markdown
+    for table in markdown.split("###")[1:]:
+        assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
+
+
+def test_latex_compiles(study, tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    (tmp_path / "ablations.tex").write_text(page(study, "ablations.tex"))
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}"
+        "\\begin{document}\\input{ablations.tex}Table~\\ref{tab:ablations}\\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_latex_is_plain(study):
+    """Whatever is not on every keyboard, or means something to LaTeX, is written as a command."""
+    latex = page(study, "ablations.tex")
+    assert latex.isascii()
+    assert "no\\_position\\_encoding" in latex
+    assert latex.count("\\begin{") == latex.count("\\end{")
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    text = tables_of(tmp_path / "demo", seeds=(1,))
+    assert "One seed only" in text
+    assert "±0" not in text
+    assert "paired by seed" not in text
+    assert "[−" not in text
+
+
+def test_the_width_of_an_interval_from_two_seeds_is_explained(tmp_path):
+    note = "Two seeds leave one degree of freedom"
+    assert note in tables_of(tmp_path / "two", seeds=(1, 2))
+    assert note not in tables_of(tmp_path / "three", seeds=(1, 2, 3))
+
+
+def test_the_full_model_alone(tmp_path):
+    text = tables_of(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)})
+    assert "full " in text and "bicubic" in text and "nan" not in text
+
+
+def test_no_lpips_says_how_to_get_it(tmp_path):
+    text = tables_of(tmp_path / "demo", lpips=False)
+    assert "nan" not in text and "n/a" in text and "VSRBENCH_LPIPS_WEIGHTS" in text
+    note = " ".join(text.split())
+    assert "t.models.alexnet(weights='DEFAULT')" in note and "delete results/demo/evaluations" in note
+
+
+def test_both_averages_and_exact_frames_are_columns(tmp_path):
+    """Every frame alike: calendar, foliage and walk have more of them than city."""
+    files = write_study(tmp_path / "demo", clips=VID4)
+    rows = pd.concat(pd.read_csv(path) for path in files["evaluations"])
+    full = rows[(rows["variant"] == "full") & (rows["frame"] > 0)]  # see exact_frame
+    exact_frame(first := pd.read_csv(files["evaluations"][2]))
+    first.to_csv(files["evaluations"][2], index=False)
+    make_tables(**files, title="Demo", note="", folder=tmp_path / "tables")
+    tidy = pd.read_csv(tmp_path / "tables" / "ablations_tidy.csv").set_index(["variant", "metric"])
+    assert tidy.loc[("full", "psnr_y"), "frame_mean"] == pytest.approx(full["psnr_y"].mean(), abs=1e-6)
+    by_clip = full.groupby(["seed", "clip"])["psnr_y"].mean().mean()
+    assert tidy.loc[("full", "psnr_y"), "mean"] == pytest.approx(by_clip, abs=1e-6)
+    assert tidy.loc[("full", "psnr_y"), "infinite"] == 0
+    exact = first[first["variant"] == "fcsa"]["frame"].eq(0).sum()
+    assert exact > 0 and tidy.loc[("fcsa", "psnr_y"), "infinite"] == exact
+
+
+def mix_code(rows):
+    rows["code_digest"] = rows["code_digest"].where(rows["variant"] != "fcsa", "ffffffffffff")
+
+
+def other_degradation(rows):
+    rows["trained_on"] = rows["trained_on"].where(rows["variant"] != "fcsa", "BD")
+
+
+def exact_frame(rows):
+    rows.loc[(rows["variant"] == "fcsa") & (rows["frame"] == 0), ["psnr_rgb", "psnr_y"]] = np.inf
+
+
+def tile_some(rows):
+    rows["mode"] = rows["mode"].where(rows["variant"] != "fcsa", "whole_frame")
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (mix_code, "Mixed evaluation code (digests): 0123456789ab, ffffffffffff"),
+        (other_degradation, "Scored on BI input but trained on BD"),
+        (exact_frame, "vid4: 1 of the frames restored exactly by fcsa"),
+        (tile_some, "Mixed inference: tiled, whole_frame"),
+    ],
+)
+def test_doubts_are_said(tmp_path, edit, said):
+    effects = {"full": (0, 0.1), "fcsa": (-0.5, 0.1), "bicubic": (-1, None)}
+    text = tables_of(tmp_path / "demo", edit, effects=effects, clips=VID4 | {"vid4": {"city": 3}})
+    assert said in text
+    assert "inf" not in text.replace("infinite", "").replace("inference", "")
+
+
+def test_mixed_machines_and_budgets_are_said(tmp_path):
+    files = write_study(tmp_path / "demo", effects={"full": (0, 0.1), "fcsa": (-0.5, 0.1)}, clips=VID4)
+    for path, key, value in (
+        (files["provenance"][0], "machine", {"device": "a GPU"}),
+        (files["provenance"][1], "skipped_iterations", [7]),
+    ):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    config = files["configs"][1]
+    config.write_text(config.read_text().replace("iterations: 450", "iterations: 200"))
+    make_tables(**files, title="Demo", note="", folder=tmp_path / "tables")
+    text = (tmp_path / "tables" / "ablations.txt").read_text()
+    assert "Mixed training machine: A processor, a GPU" in text
+    assert "Mixed training budget (iterations x batch): 200 x 1, 450 x 1" in text
+    assert "Skipped iterations" in text
+
+
+def test_exact_flow_is_a_bound_and_not_ranked(tmp_path):
+    effects = {"full": (0, 0.1), "oracle_flow": (1, 0.1), "unaligned_ffn": (-0.5, 0.1), "bicubic": (-1, None)}
+    text = tables_of(tmp_path / "demo", effects=effects, clips={"photo_motion": {"chelsea_0": 3}})
+    assert "a bound, not ranked" in text
+    assert "*" not in next(line for line in text.splitlines() if line.startswith("oracle_flow"))
+
+
+def test_average_over_frames_is_told_where_it_differs(tmp_path):
+    effects = {"full": (0, 0.1), "fcsa": (-0.5, 0.1)}
+    assert "clips differ in length" in tables_of(tmp_path / "demo", effects=effects, clips=VID4)
+
+
+def compared_with_published(files, subset):
+    for path in files["manifests"]:
+        path.write_text(json.dumps({"subset": subset}))
+    results = read_results(**{key: files[key] for key in ("evaluations", "configs", "manifests")})
+    return results, compare_with_published(results, files["published"])
+
+
+def test_published_average_is_held_against_the_whole_data_set(tmp_path):
+    files = write_study(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)}, clips=VID4)
+    results, table = compared_with_published(files, subset={})
+    average = table[table["clip"] == "average"].set_index("method")
+    measured = tidy_table(results).loc[("vid4", "full", "psnr_y"), "mean"]
+    assert set(average.index) == {"VSRT", "Another", "Bicubic"}
+    assert average.loc["VSRT", "measured_psnr_db"] == pytest.approx(measured)
+    assert average.loc["VSRT", "difference"] == pytest.approx(measured - 27.36)
+    assert np.isnan(average.loc["Another", "measured_psnr_db"])
+
+
+def test_published_average_is_not_held_against_a_part(tmp_path):
+    files = write_study(tmp_path / "demo", effects={"full": (0, 0.1)}, clips={"vid4": {"city": 3}})
+    _, table = compared_with_published(files, subset={"test": "1 of 4 clips"})
+    assert set(table["clip"]) == {"city"}
+
+
+def published_notes(tmp_path, train_on, sizes, **rows):
+    """What is said of a study of these sizes that is held against Vid4's published scores."""
+    files = write_study(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)}, clips=VID4)
+    (config,) = files["configs"]
+    variant = yaml.safe_load(config.read_text())
+    released = read_yaml(ABLATIONS / "full.yaml")
+    for section in ("model", "training"):
+        ours = {key: value for key, value in sizes.items() if key in released[section]}
+        variant[section] = released[section] | ours
+    config.write_text(yaml.safe_dump(variant | {"train_on": train_on}))
+    for path in files["evaluations"]:
+        pd.read_csv(path).assign(**{"tile_overlap": 32} | rows).to_csv(path, index=False)
+    make_tables(**files, title="Demo", note="", folder=tmp_path / "tables")
+    return [(tmp_path / "tables" / name).read_text() for name in ("ablations.md", "published.md")]
+
+
+RELEASED_VIMEO = {"num_frames": 7, "depth": 7, "batch_size": 16}
+
+
+def test_the_released_vimeo_recipe_is_no_smaller_than_itself(tmp_path):
+    table, published = published_notes(tmp_path, "vimeo90k", RELEASED_VIMEO)
+    assert "Smaller than the published" not in table
+    assert "another recipe" not in published
+
+
+def test_a_network_of_another_recipe_than_the_published_one_is_told_so(tmp_path):
+    """Vid4's published scores are of seven frames and Vimeo-90K."""
+    table, published = published_notes(tmp_path, "reds", {}, tile_overlap=8, precision="bfloat16")
+    assert "Smaller than the published" not in table
+    assert "by another recipe than the published one" in published
+    said = (
+        "Vid4: trained on reds, not vimeo90k; num_frames 5, not 7; depth 5, not 7; batch_size 32, not 16; "
+        "8 pixels of overlap, not 32; bfloat16 inference, not float32."
+    )
+    assert said in published
+
+
+def test_explain_names_the_runs(study, capsys):
+    explain(study / "tables" / "ablations.md", "fcsa:psnr_rgb")
+    printed = capsys.readouterr().out
+    assert "evaluations/photo_motion/fcsa/seed_1.csv" in printed
+    assert "runs/fcsa/seed_2: revision abc" in printed
+    assert "/full/" not in printed
+    explain(study / "tables" / "ablations.csv", "fcsa:psnr_rgb_difference")
+    printed = capsys.readouterr().out
+    assert "runs/fcsa/seed_2: revision abc" in printed and "runs/full/seed_2: revision abc" in printed
+    explain(study / "tables" / "ablations.csv", "fcsa:latency_ms")
+    assert "runtime/fcsa.json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cell", "fault"), [("swin:psnr_rgb", "no variant 'swin'"), ("fcsa:vmaf", "no column 'vmaf'")]
+)
+def test_explain_refuses_what_is_not_there(study, cell, fault):
+    with pytest.raises(InputError, match=fault):
+        explain(study / "tables" / "ablations.csv", cell)
+
+
+def test_compare_shows_what_changed(study, tmp_path, capsys):
+    other = tmp_path / "other"
+    effects = {"full": (0.5, 0.3), "fcsa": (-0.5, 0.1), "no_attention": (-1, 0.1), "bicubic": (-1.2, None)}
+    files = write_study(other, effects=effects, clips={"vid4": {"city": 34}})
+    config = files["configs"][0]
+    config.write_text(config.read_text().replace("iterations: 450", "iterations: 600"))
+    make_tables(**files, title="Other", note="", folder=other / "tables")
+    compare(study, other)
+    printed = capsys.readouterr().out
+    assert "training.iterations: 450 -> 600 (full)" in printed
+    assert "+ vid4: no_attention" in printed
+    assert "- photo_motion: " in printed
+    assert (
+        next(line for line in printed.splitlines() if line.startswith("vid4") and " full " in line).count("+")
+        >= 3
+    )
+
+
+def test_a_study_does_not_differ_from_itself(study, capsys):
+    compare(study, study)
+    head, _, *table = capsys.readouterr().out.splitlines()
+    assert head == f"{study} -> {study}" and "+0.000" in table[2] and "yes" not in "".join(table)
+
+
+def test_compare_needs_tables(tmp_path):
+    with pytest.raises(InputError, match="name the folder of a finished study"):
+        compare(tmp_path, tmp_path)
+
+
+def test_damaged_files_are_named(tmp_path):
+    files = write_study(tmp_path / "demo", effects={"full": (0, 0.1)}, clips={"vid4": {"city": 2}})
+    path = files["evaluations"][0]
+    path.write_text(path.read_text().replace("psnr_y", "psnr_z"))
+    with pytest.raises(InputError, match=f"{path}: has no column psnr_y"):
+        read_results(evaluations=[path], configs=files["configs"])
+    files["runtimes"][0].write_text("{")
+    with pytest.raises(InputError, match="full.json: not what the study writes"):
+        read_results(
+            evaluations=files["evaluations"][1:], configs=files["configs"], runtimes=files["runtimes"]
+        )

@@ -1,0 +1,98 @@
+"""Checkpoints are whole or passed over, and belong to one training."""
+
+import errno
+import logging
+
+import pytest
+import torch
+
+from vsrbench.core.errors import InputError
+from vsrbench.training import checkpoint
+from vsrbench.training.checkpoint import list_checkpoints, load_latest, room_for_checkpoints, save_checkpoint
+
+IDENTITY = {"variant": "full", "code": "aaaa"}
+
+
+def save(folder, iteration, **changes):
+    state = {"identity": IDENTITY, "finished": False, "weight": torch.full((50,), float(iteration))}
+    return save_checkpoint(folder, iteration, state | changes)
+
+
+def test_the_last_two_are_kept_and_the_newest_is_read(tmp_path):
+    for iteration in (5, 10, 15):
+        save(tmp_path, iteration)
+    assert [path.name.split(".")[0] for path in list_checkpoints(tmp_path)] == ["00000015", "00000010"]
+    assert load_latest(tmp_path, IDENTITY)["weight"][0] == 15
+
+
+def test_nothing_there_means_begin_anew(tmp_path):
+    assert load_latest(tmp_path / "checkpoints", IDENTITY) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_damaged_one_is_told_and_the_one_before_taken(tmp_path, caplog, damage):
+    save(tmp_path, 5)
+    newest = save(tmp_path, 10)
+    data = bytearray(newest.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+    newest.write_bytes({"cut": data[:-100], "flip": data, "empty": b""}[damage])
+    with caplog.at_level(logging.WARNING, "vsrbench"):
+        assert load_latest(tmp_path, IDENTITY)["weight"][0] == 5
+    assert newest.name in caplog.text
+    save(tmp_path, 8)  # the run goes another way and clears what it passed over
+    assert [path.name.split(".")[0] for path in list_checkpoints(tmp_path)] == ["00000008", "00000005"]
+
+
+class Code:
+    def __reduce__(self):
+        return print, ("this is run",)
+
+
+@pytest.mark.parametrize("content", [{"identity": IDENTITY, "finished": Code()}, {"weight": 1}, [1]])
+def test_a_foreign_file_is_refused_and_no_code_of_it_is_run(tmp_path, content, capsys):
+    save(tmp_path, 5)
+    newest = save_checkpoint(tmp_path, 10, content)
+    with pytest.raises(InputError, match=f"{newest}: whole, but no checkpoint of a training; move it away"):
+        load_latest(tmp_path, IDENTITY)
+    assert not capsys.readouterr().out
+
+
+def test_an_unfinished_training_of_another_kind_is_not_thrown_away(tmp_path):
+    save(tmp_path, 5)
+    with pytest.raises(InputError, match="code aaaa instead of bbbb"):
+        load_latest(tmp_path, IDENTITY | {"code": "bbbb"})
+
+
+def test_a_finished_training_of_another_kind_is_superseded(tmp_path):
+    save(tmp_path, 20, finished=True)
+    assert load_latest(tmp_path, IDENTITY | {"code": "bbbb"}) is None
+    save(tmp_path, 5)
+    assert [path.name.split(".")[0] for path in list_checkpoints(tmp_path)] == ["00000005"]
+
+
+def test_a_full_disk_leaves_what_was_and_says_what_is_needed(tmp_path, monkeypatch):
+    save(tmp_path / "checkpoints", 5)
+    monkeypatch.setattr(checkpoint, "atomic_write", full_disk)
+    with (
+        pytest.raises(InputError, match=r"needs 3\.0 MiB.*whole checkpoints: 00000005"),
+        room_for_checkpoints(tmp_path / "checkpoints", 3 * 2**20),
+    ):
+        save(tmp_path / "checkpoints", 10)
+    assert load_latest(tmp_path / "checkpoints", IDENTITY)["weight"][0] == 5
+
+
+def test_too_little_room_is_said_before_anything_begins(tmp_path):
+    began = False
+    with pytest.raises(InputError, match="disk full"), room_for_checkpoints(tmp_path / "checkpoints", 2**60):
+        began = True
+    assert not began
+
+
+def test_other_errors_pass_through(tmp_path):
+    with pytest.raises(OSError, match="too many"), room_for_checkpoints(tmp_path / "checkpoints", 1):
+        raise OSError(errno.EMFILE, "too many open files")
+
+
+def full_disk(path):
+    raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,0 +1,295 @@
+"""How fast the network restores and trains, as ratios against the released procedure written out plainly.
+
+`python -m vsrbench.benchmarks.network [measure ...]` runs on the GPU if there is one. What is compared runs
+in turns, each in a process of its own, since times on a shared machine drift. The weights are random.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, repeat
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from models import ModelConfig, build_model
+from models.vsr_transformer import VSRTransformer
+from vsrbench.benchmarks import results_csv
+from vsrbench.benchmarks.released_procedure import plain_network, plain_tiled
+from vsrbench.core.device import keep_float32
+from vsrbench.core.errors import InputError
+from vsrbench.core.malloc import keep_freed_memory
+from vsrbench.core.provenance import machine_card
+from vsrbench.evaluation.inference import restore_clip, restore_values
+from vsrbench.training.losses import charbonnier
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+CLIPS_A_STEP = {"cpu": 1, "cuda": 4}[DEVICE]  # the released code has four a GPU
+
+Row = dict[str, Any]
+Work = Callable[[], Iterator[int]]  # each call of the iterator does something as often as it says
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One way to do the work, and how many times as fast as the plain way it is to be."""
+
+    precision: str = "float32"
+    mode: str | None = None  # of restoring; a training step has none
+    recompute: bool = False
+    compiled: bool = False  # on a GPU only
+    target: float | None = None
+
+
+MEASURES = {
+    "tiled_float32": Measure(mode="tiled", target=2.2),
+    "tiled_bfloat16": Measure("bfloat16", mode="tiled", target=7),
+    "tiled_bfloat16_compiled": Measure("bfloat16", mode="tiled", compiled=True),
+    "whole_frame_float32": Measure(mode="whole_frame", target=12),
+    "whole_frame_bfloat16": Measure("bfloat16", mode="whole_frame"),
+    "whole_frame_bfloat16_compiled": Measure("bfloat16", mode="whole_frame", compiled=True),
+    "step_float32": Measure(target=1.4),
+    "step_bfloat16": Measure("bfloat16", target=2.5),
+    "step_bfloat16_compiled": Measure("bfloat16", compiled=True),
+    "step_float32_recompute": Measure(recompute=True),
+    "step_bfloat16_recompute": Measure("bfloat16", recompute=True),
+}
+LONG_CLIP = "long_clip_memory"
+FIRST = 4  # a frame far enough from the clip's start
+SETTLING = 3  # steps until the C library keeps what a step frees; before, it asks the system for pages anew
+
+_calls: Iterator[int]  # in a worker: its work
+
+
+def compare_restoring(
+    names: list[str], size: tuple[int, int], rounds: int, sizes: dict[str, int]
+) -> Iterator[Row]:
+    """Seconds for one more frame of a clip of noise, once the network is at it, and peaks of memory."""
+    length = 3 * rounds + 16
+    works = {"plain_tiled": partial(_plain_windows, size, length, sizes)}
+    works |= {name: partial(_windows, MEASURES[name], size, length, sizes) for name in names}
+    yield from in_turns(works, "frame", rounds)
+
+
+def compare_steps(names: list[str], rounds: int, sizes: dict[str, int]) -> Iterator[Row]:
+    """Seconds for a training step, and peaks of memory.
+
+    Each measure takes turns with a plain step of its own: all at once would not fit into 24 GiB.
+    """
+    for name in names:
+        works = {step: partial(_steps, MEASURES.get(step), sizes) for step in ("plain_step", name)}
+        plain, measured = in_turns(works, "step", rounds, warm_up=SETTLING)
+        yield from (plain, measured) if name == names[0] else (measured,)
+
+
+def compare_clip_lengths(size: tuple[int, int]) -> Iterator[Row]:
+    """Peak memory of restoring 20 and 1,000 whole frames by a narrow network; the clip itself takes none."""
+    for length in (20, 1000):
+        with _worker(partial(_long_clip, size, length)) as worker:
+            seconds, peak = (worker.submit(call).result() for call in (_seconds, _peak_gib))
+        yield {"measure": f"clip_of_{length}", "per": "frame", "seconds": seconds, "peak_gib": peak}
+
+
+def in_turns(works: dict[str, Work], per: str, rounds: int, warm_up: int = 1) -> Iterator[Row]:
+    """Seconds, ratio to the first work, and peak memory of each, after `warm_up` calls that do not count.
+
+    Each has a process, and so memory, of its own. The plain ones leave the allocator as the system has it,
+    like the released code; the measured ones set it as every command of this package does.
+    """
+    with ExitStack() as stack:
+        workers = {
+            name: stack.enter_context(_worker(work, keep_freed=name in MEASURES))
+            for name, work in works.items()
+        }
+        for worker in warm_up * list(workers.values()):
+            worker.submit(_seconds).result()
+        seconds = [
+            [worker.submit(_seconds).result() for worker in workers.values()]
+            for _ in tqdm(range(rounds), "rounds", leave=False)
+        ]
+        peaks = [worker.submit(_peak_gib).result() for worker in workers.values()]
+    seconds = [sorted(taken) for taken in zip(*seconds, strict=True)]
+    for name, taken, peak in zip(works, seconds, peaks, strict=True):
+        yield {
+            "measure": name,
+            "per": per,
+            "seconds": median(taken),
+            "fastest": taken[0],
+            "slowest": taken[-1],
+            "ratio": median(seconds[0]) / median(taken),
+            "target": MEASURES[name].target if name in MEASURES else None,
+            "peak_gib": peak,
+        }
+
+
+def _worker(work: Work, keep_freed: bool = True) -> ProcessPoolExecutor:
+    """A process that does one work."""
+    return ProcessPoolExecutor(1, get_context("spawn"), _begin, (work, keep_freed))
+
+
+def _begin(work: Work, keep_freed: bool) -> None:
+    global _calls
+    if keep_freed:
+        keep_freed_memory()
+    keep_float32()
+    _calls = work()
+
+
+def _seconds() -> float:
+    """The worker's next call, by what it restored or trained."""
+    start = time.perf_counter()
+    count = next(_calls)
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / count
+
+
+def _network(norm: str, sizes: dict[str, int]) -> VSRTransformer:
+    torch.manual_seed(0)
+    return build_model(ModelConfig(norm=norm, **sizes)).to(DEVICE)
+
+
+def _compile(model: VSRTransformer) -> None:
+    for part in (model.extraction, model.spynet, *model.blocks, model.reconstruction):
+        part.compile()
+
+
+def _plain_windows(size: tuple[int, int], length: int, sizes: dict[str, int]) -> Iterator[int]:
+    """A frame at a time; at first one tile, which warms up."""
+    model, lq = _network("spatial_affine", sizes), _noise(size, length)
+    edge = model.config.feat_size
+    network = partial(plain_network, model)
+    for part in chain([lq[:, :edge, :edge]], repeat(lq)):
+        with torch.no_grad():
+            plain_tiled(network, model.config, part, FIRST, DEVICE)
+        yield 1
+
+
+def _windows(measure: Measure, size: tuple[int, int], length: int, sizes: dict[str, int]) -> Iterator[int]:
+    """A window's frames at a time."""
+    model = _network("channel" if measure.mode == "whole_frame" else "spatial_affine", sizes)
+    if measure.compiled:
+        _compile(model)
+    frames, count = range(FIRST, length), 3 if measure.mode == "whole_frame" else 1
+    lq = _noise(size, length)
+    restored = restore_values(model, lq, mode=measure.mode, precision=measure.precision, frames=frames)
+    while True:
+        for _ in range(count):
+            next(restored)
+        yield count
+
+
+def _long_clip(size: tuple[int, int], length: int) -> Iterator[int]:
+    """A still clip, whose frames are all one in memory, at once."""
+    narrow = dict(num_feat=8, flow_num_feat=8, depth=1)
+    blocks = dict(num_extract_blocks=0, num_reconstruct_blocks=0, num_feed_forward_blocks=0)
+    lq = np.broadcast_to(_noise(size, 1), (length, *size, 3))
+    for _ in restore_clip(_network("channel", narrow | blocks), lq, mode="whole_frame"):
+        pass
+    yield length
+
+
+def _noise(size: tuple[int, int], length: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (length, *size, 3), dtype=np.uint8)
+
+
+def _steps(measure: Measure | None, sizes: dict[str, int]) -> Iterator[int]:
+    """Training steps on random clips; without a measure, of the plain network."""
+    model = _network("spatial_affine", sizes)
+    forward = partial(plain_network, model)
+    if measure is not None:
+        forward, model.recompute = model, measure.recompute
+        if measure.compiled:
+            _compile(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, betas=(0.9, 0.99))
+    lq = torch.rand(CLIPS_A_STEP, 5, 3, 64, 64, device=DEVICE)
+    gt = torch.rand(CLIPS_A_STEP, 5, 3, 256, 256, device=DEVICE)
+    autocast = measure is not None and measure.precision == "bfloat16"
+    while True:
+        with torch.autocast(DEVICE, torch.bfloat16, autocast):
+            restored = forward(lq)
+        optimizer.zero_grad(set_to_none=True)
+        charbonnier(restored, gt).backward()
+        optimizer.step()
+        yield 1
+
+
+def _peak_gib() -> float:
+    """The most memory that this process has held: on the GPU if there is one, else by the system's count."""
+    if DEVICE == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    # Not resource.getrusage, whose peak a new process takes over from the one that started it.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 2**20
+
+
+def compare(
+    measures: list[str] | None = None,
+    *,
+    size: tuple[int, int] = (180, 320),
+    rounds: int = 3,
+    out: Path | None = None,
+    **sizes: int,
+) -> list[Row]:
+    """Run measures, all by default, on low-quality frames of `size`; print them, and write them as CSV.
+
+    `sizes` are those of the network that differ from the published ones.
+    """
+    known = [name for name, measure in MEASURES.items() if DEVICE == "cuda" or not measure.compiled]
+    chosen = measures or [*known, LONG_CLIP]
+    if unknown := sorted(set(chosen) - {*known, LONG_CLIP}):
+        raise InputError(
+            f"bench: no measure {unknown[0]!r} on a {DEVICE}; there are {', '.join(known)}, {LONG_CLIP}"
+        )
+    restoring = [name for name in known if name in chosen and MEASURES[name].mode]
+    steps = [name for name in known if name in chosen and not MEASURES[name].mode]
+    keep_float32()  # as the workers do: the card is this process's
+    print(json.dumps(machine_card()), flush=True)
+    rows = []
+    for wanted, measured in (
+        (restoring, compare_restoring(restoring, size, rounds, sizes)),
+        (steps, compare_steps(steps, rounds, sizes)),
+        (LONG_CLIP in chosen, compare_clip_lengths(size)),
+    ):
+        for row in measured if wanted else ():
+            rows.append(row)
+            print(_line(row), flush=True)
+    results_csv.write(rows, out)
+    return rows
+
+
+def _line(row: Row) -> str:
+    parts = [f"{row['measure']:32s} {1000 * row['seconds']:10.1f} ms a {row['per']}"]
+    if "ratio" in row:
+        parts.append(
+            f"({1000 * row['fastest']:.1f} to {1000 * row['slowest']:.1f}), {row['ratio']:.2f} times as fast"
+        )
+    if row.get("target"):
+        parts.append(f"(target {row['target']:g})")
+    if "peak_gib" in row:
+        parts.append(f"peak {row['peak_gib']:.2f} GiB")
+    return " ".join(parts)
+
+
+def main() -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("measures", nargs="*", help=f"default all: {', '.join([*MEASURES, LONG_CLIP])}")
+    parser.add_argument("--size", type=int, nargs=2, default=(180, 320), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="CSV to write")
+    compare(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

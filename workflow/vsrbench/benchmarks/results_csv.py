@@ -1,0 +1,41 @@
+"""The CSV that keeps what a benchmark found, and the command line of the small ones."""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from vsrbench.core.files import atomic_write
+from vsrbench.core.provenance import machine_card
+
+
+def read_out(description: str) -> Path | None:
+    """`--out`: the CSV to write, None without it."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="CSV to write")
+    return parser.parse_args().out
+
+
+def write(rows: list[dict[str, Any]], out: Path | None) -> None:
+    """The rows, whose keys are columns, each with the machine; nothing without `out`."""
+    if out is None:
+        return
+    machine = json.dumps(machine_card())
+    with atomic_write(out) as partial, open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, [*dict.fromkeys(key for row in rows for key in row), "machine"])
+        writer.writeheader()
+        writer.writerows(row | {"machine": machine} for row in rows)
+
+
+def quantities(measure: str, found: dict[str, float], target: float) -> list[dict[str, Any]]:
+    """A row for each quantity that a measure found; the target is what its `ratio` is to reach."""
+    return [
+        {
+            "measure": measure,
+            "quantity": quantity,
+            "value": f"{value:.6g}",
+            "target": target if quantity == "ratio" else None,
+        }
+        for quantity, value in found.items()
+    ]

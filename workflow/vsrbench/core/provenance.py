@@ -1,0 +1,218 @@
+"""Where a number comes from: the code it depends on, the machine it ran on, the time it took."""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from vsrbench.core.files import ROOT, atomic_write
+
+_PACKAGES = {"models": ROOT / "models", "vsrbench": ROOT / "workflow" / "vsrbench"}
+
+# Where the code of each step begins; the rest is found by following its imports.
+STEPS = {
+    "generate": "vsrbench.data.photo_motion",
+    "verify": "vsrbench.data.verification",
+    "store": "vsrbench.data.store_frames",
+    "train_flow": "vsrbench.training.train_flow",
+    "import_flow": "vsrbench.training.train_flow",
+    "train": "vsrbench.training.train_vsr",
+    "gate": "vsrbench.evaluation.gate",
+    "evaluate": "vsrbench.evaluation.evaluate",
+    "probe": "vsrbench.evaluation.inspect_network",
+    "measure_runtime": "vsrbench.evaluation.runtime",
+    "make_tables": "vsrbench.report.tables",
+    "make_figures": "vsrbench.report.figures",
+    "make_report": "vsrbench.report.html_report",
+}
+
+# What a step reads of the repository besides its code.
+_READS = {
+    "verify": ["workflow/reference/clips.csv"],
+    "gate": ["workflow/reference/anchors.csv"],
+    "make_tables": ["workflow/reference/published_*"],
+    "make_report": ["workflow/reference/published_*", "workflow/report/*"],
+}
+
+# Modules that cannot change a number: what they decide is recorded (the resolved configuration) or is
+# about how and where files are written. An edit there must not repeat days of training.
+_NEUTRAL = {
+    "models.config",
+    "models.official",  # reads and writes the released code's files, which no study trains
+    "vsrbench",
+    "vsrbench.training.checkpoint",
+    "vsrbench.core.config",
+    "vsrbench.core.errors",
+    "vsrbench.core.files",
+    "vsrbench.core.gpu_lease",
+    "vsrbench.training.preemption",
+    "vsrbench.core.provenance",
+    "vsrbench.training.run_lock",
+    "vsrbench.training.training_log",
+    "vsrbench.tracking.wandb_mirror",
+    "vsrbench.training.resource_usage",
+}
+
+_VERSIONS = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "lpips", "safetensors")
+
+
+def code_digest(step: str) -> str:
+    """Twelve hex digits over the parsed source, and the files beside it, that `step` (of STEPS) depends on.
+
+    Comments, docstrings and formatting do not count: a reworded comment leaves the digest as it is, a
+    changed line of mathematics does not.
+    """
+    digest = hashlib.sha256()
+    for name, code in sorted(_project_modules(STEPS[step]).items()):
+        digest.update(f"{name}\n{code}\n".encode())
+    for path in sorted(path for pattern in _READS.get(step, ()) for path in ROOT.glob(pattern)):
+        digest.update(f"{path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def config_digest(config: dict[str, Any]) -> str:
+    """Twelve hex digits over a configuration, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _project_modules(entry: str) -> dict[str, str]:
+    """What counts of the source of `entry` and of every project module it imports, directly or not."""
+    found: dict[str, str] = {}
+    waiting = [entry]
+    while waiting:
+        name = waiting.pop()
+        path = _source(name)
+        if name in found or name in _NEUTRAL or path is None:
+            continue
+        found[name], imported = _parse(name, path.read_text())
+        waiting.extend(imported)
+    return found
+
+
+@cache  # the steps share most modules, and every start of Snakemake asks for all steps
+def _parse(module: str, source: str) -> tuple[str, tuple[str, ...]]:
+    """A module's syntax tree without docstrings, as text, and what it imports."""
+    tree = ast.parse(source)
+    imported = tuple(_imports(module, tree))
+    return ast.dump(_without_docstrings(tree)), imported
+
+
+def _source(module: str) -> Path | None:
+    package, *rest = module.split(".")
+    if package not in _PACKAGES:
+        return None
+    stem = _PACKAGES[package].joinpath(*rest)
+    for path in (stem / "__init__.py", stem.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imports(module: str, tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: the code digest does not follow relative imports"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                body[0] = ast.Pass()
+    return tree
+
+
+def machine_card() -> dict[str, Any]:
+    """The machine a number was obtained on: processor, threads, memory, device, driver, versions, load."""
+    import psutil
+    import torch
+
+    card: dict[str, Any] = {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load": [round(value, 2) for value in os.getloadavg()],
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _VERSIONS},
+        "device": "cpu",
+    }
+    if torch.cuda.is_available():
+        card["device"] = torch.cuda.get_device_name()
+        card["cuda"] = torch.version.cuda
+        card["tf32_convolutions"] = torch.backends.cudnn.allow_tf32
+        card["driver"] = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return card
+
+
+def begin(step: str) -> dict[str, Any]:
+    """The code that a step (of STEPS) runs, and the time: taken at its start, since files may be edited."""
+    return {
+        "step": step,
+        "revision": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_output("git", "-C", str(ROOT), "status", "--porcelain")),
+        "code_digest": code_digest(step),
+        "started": _now(),
+    }
+
+
+def write_provenance(path: Path, begun: dict[str, Any], **facts: Any) -> None:
+    """Write `provenance.json` atomically: what `begin` gave, the machine, the end, then the step's own facts.
+
+    Facts must be JSON types; device-hours of every attempt of a requeued run belong among them, since this
+    file describes the last one.
+    """
+    ended = _now()
+    elapsed = datetime.fromisoformat(ended) - datetime.fromisoformat(begun["started"])
+    record = {
+        **begun,
+        "ended": ended,
+        "hours": round(elapsed.total_seconds() / 3600, 5),
+        "machine": machine_card(),
+        **facts,
+    }
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints, or None where it is not installed or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,1 @@
+"""Restore and score clips, check bicubic against published scores, time and inspect networks."""

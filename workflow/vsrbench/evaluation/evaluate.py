@@ -1,0 +1,156 @@
+"""Score what a network, or bicubic, makes of a data set's clips: one row for each frame."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from models.baselines import Bicubic
+from vsrbench.core.config import Variant, load_variant
+from vsrbench.core.device import choose_device
+from vsrbench.core.errors import InputError
+from vsrbench.core.files import atomic_write
+from vsrbench.core.provenance import code_digest, config_digest
+from vsrbench.data.clips import Clip
+from vsrbench.data.datasets import load_clips
+from vsrbench.evaluation.inference import restore_clip, to_uint8
+from vsrbench.evaluation.load_weights import load_trained
+from vsrbench.evaluation.metrics import METRICS
+from vsrbench.evaluation.saved_frames import SAMPLES, keep_samples
+from vsrbench.evaluation.scorer import Scorer
+
+COLUMNS = (
+    *("study", "variant", "seed", "dataset", "clip", "frame"),
+    *METRICS,
+    *("mode", "tile_overlap", "precision", "num_frames"),
+    *("degradation", "trained_on", "code_digest", "config_digest"),
+)
+_READ_AT_ONCE = 16  # ground-truth frames in memory where the low-quality ones are made from them
+
+Restore = Callable[[Clip], Iterator[np.ndarray]]
+
+
+def evaluate(
+    *,
+    study: str,
+    variant: str,
+    seed: int,
+    manifest: Path,
+    rows: Path,
+    frames: Path,
+    config: Path | None = None,
+    weights: Path | None = None,
+    degradation: str | None = None,
+    mode: str = "tiled",
+    tile_overlap: int | None = None,
+    precision: str = "float32",
+    metrics: Iterable[str] = METRICS,
+    lpips_weights: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Restore and score the test clips of a data set that was verified or generated.
+
+    `config` is a resolved variant and `weights` what was trained for it; without them, frames are enlarged
+    by bicubic. Writes the CSV `rows`, and what `samples` keeps of the first clips into the folder `frames`.
+    A metric that is not among `metrics` or cannot be had (`Scorer.score`) leaves its column empty; identical
+    frames have infinite PSNR, and the row says so. Frames of another `degradation` than the one named are
+    refused.
+    """
+    if any((given is None) != (variant == "bicubic") for given in (config, weights)):
+        raise InputError(f"{variant}: give both --config and --weights, or neither for bicubic")
+    if lpips_weights is not None and not Path(lpips_weights).is_dir():
+        raise InputError(f"--lpips-weights: {lpips_weights} is no folder; correct the path")
+    device = choose_device(device)
+    clips = load_clips(manifest, "test", degradation)
+    if config is None:
+        restore, method = _bicubic(device), _describe_bicubic()
+    else:
+        resolved = load_variant(config)
+        restore = _network(resolved, weights, mode, tile_overlap, precision, device)
+        method = _describe(resolved, mode, tile_overlap, precision)
+    scorer = Scorer(metrics, lpips_weights, device)
+    method |= {"study": study, "variant": variant, "seed": seed, "code_digest": code_digest("evaluate")}
+    found = []
+    with tqdm(total=sum(len(clip.scored) for clip in clips), desc=variant, unit="frame") as progress:
+        for number, clip in enumerate(clips):
+            restored = restore(clip)
+            if number < SAMPLES:
+                restored = keep_samples(restored, clip, Path(frames))
+            place = {"dataset": clip.dataset, "clip": clip.name, "degradation": clip.degradation}
+            for scores in scorer.score(clip, restored):
+                found.append(method | place | scores)
+                progress.update()
+    with atomic_write(rows) as partial:
+        pd.DataFrame(found, columns=list(COLUMNS)).to_csv(partial, index=False, float_format="%.6f")
+
+
+def _bicubic(device: torch.device) -> Restore:
+    """Enlarge the scored frames by MATLAB's bicubic."""
+
+    def restore(clip: Clip) -> Iterator[np.ndarray]:
+        for lq in _read_lq(clip)[list(clip.scored)]:
+            frame = torch.from_numpy(lq).to(device).movedim(-1, 0)[None, None].float() / 255
+            yield to_uint8(Bicubic()(frame)[0, 0]).movedim(0, -1).cpu().numpy()
+
+    return restore
+
+
+def _describe_bicubic() -> dict[str, str | int]:
+    return {
+        **{"mode": "whole_frame", "tile_overlap": "", "precision": "float32", "num_frames": 1},
+        **{"trained_on": "", "config_digest": ""},
+    }
+
+
+def _network(
+    variant: Variant,
+    weights: Path,
+    mode: str,
+    tile_overlap: int | None,
+    precision: str,
+    device: torch.device,
+) -> Restore:
+    """Restore the scored frames by a trained network."""
+    model = load_trained(variant, weights)
+    needs_flows = variant.model.flow_source == "oracle"
+
+    def restore(clip: Clip) -> Iterator[np.ndarray]:
+        try:
+            return restore_clip(
+                model,
+                _read_lq(clip),
+                mode=mode,
+                tile_overlap=tile_overlap,
+                flows=clip.read_flows() if needs_flows else None,
+                precision=precision,
+                device=device,
+                frames=clip.scored,
+            )
+        except InputError as error:
+            raise InputError(f"{clip.gt[0].parent}: {variant.variant} cannot restore it: {error}") from None
+
+    return restore
+
+
+def _describe(variant: Variant, mode: str, tile_overlap: int | None, precision: str) -> dict[str, str | int]:
+    if tile_overlap is None:
+        tile_overlap = variant.model.feat_size // 2
+    return {
+        "mode": mode,
+        "tile_overlap": tile_overlap if mode == "tiled" else "",
+        "precision": precision,
+        "num_frames": variant.model.num_frames,
+        "trained_on": variant.degradation,
+        "config_digest": config_digest(variant.to_dict()),
+    }
+
+
+def _read_lq(clip: Clip) -> np.ndarray:
+    """All of a clip's low-quality frames (t, h, w, 3)."""
+    starts = range(0, clip.num_frames, _READ_AT_ONCE)
+    return np.concatenate(
+        [clip.read(range(start, min(start + _READ_AT_ONCE, clip.num_frames)))[0] for start in starts]
+    )

@@ -1,0 +1,109 @@
+"""Every metric of a clip's frames, one after the other; what metrics have in common is computed once."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsrbench.core.errors import InputError
+from vsrbench.data.clips import Clip
+from vsrbench.evaluation.lpips_distance import NETS, distance, load_lpips
+from vsrbench.evaluation.metrics import METRICS, as_stacks, farneback, psnr_ssim, t_lp, t_of
+
+_AT_ONCE = {"cpu": 1, "cuda": 8}  # frames; a processor gains nothing from more
+_WAITING = 32  # frames whose optical flow may be outstanding, so that a GPU need not wait for it
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A scored frame, and what the next one's motion is measured with."""
+
+    index: int
+    restored: np.ndarray
+    gt: np.ndarray
+    scores: dict[str, float]
+    vectors: tuple[Tensor, ...]  # LPIPS's of restored and gt, each (d,); empty without LPIPS
+
+
+class Scorer:
+    """Scores clip after clip; holds the LPIPS networks whose backbones are at hand.
+
+    `metrics` are those of METRICS that are wanted; InputError for any other name.
+    """
+
+    def __init__(
+        self,
+        metrics: Iterable[str] = METRICS,
+        lpips_weights: Path | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._metrics = frozenset(metrics)
+        if unknown := self._metrics.difference(METRICS):
+            raise InputError(f"metrics: there is no {min(unknown)!r}; there are {', '.join(METRICS)}")
+        self._device = torch.device(device)
+        needs_alex = self._metrics & {"lpips_alex", "t_lp"}
+        wanted = [net for net in NETS if f"lpips_{net}" in self._metrics or (net == "alex" and needs_alex)]
+        found = {net: load_lpips(net, lpips_weights) for net in wanted}
+        self._lpips = {net: metric.to(self._device) for net, metric in found.items() if metric is not None}
+        self._threads = ThreadPoolExecutor(torch.get_num_threads())
+
+    def score(self, clip: Clip, restored: Iterable[np.ndarray]) -> Iterator[dict[str, float]]:
+        """`frame` and the wanted metrics of the clip's scored frames, which `restored` gives in order.
+
+        NaN is what cannot be had: LPIPS without backbone, motion of a frame without a scored one before it.
+        """
+        waiting: deque[tuple[dict[str, float], Future | None]] = deque()
+        before: _Frame | None = None
+        for frame in self._frames(clip, restored):
+            flow_error = None
+            if before is not None and before.index == frame.index - 1:
+                flow_error = self._measure_motion(before, frame)
+            waiting.append((frame.scores, flow_error))
+            before = frame
+            while waiting and (len(waiting) > _WAITING or _is_done(waiting[0][1])):
+                yield self._row(*waiting.popleft())
+        while waiting:
+            yield self._row(*waiting.popleft())
+
+    @torch.inference_mode()
+    def _frames(self, clip: Clip, restored: Iterable[np.ndarray]) -> Iterator[_Frame]:
+        pairs = zip(clip.scored, restored, strict=True)
+        while batch := list(islice(pairs, _AT_ONCE.get(self._device.type, 1))):
+            indices = [index for index, _ in batch]
+            frames, gt = np.stack([frame for _, frame in batch]), clip.read_gt(indices)
+            x, y = as_stacks(frames, gt, device=self._device)
+            columns = psnr_ssim(x, y)
+            vectors = {net: (metric(x), metric(y)) for net, metric in self._lpips.items()}
+            columns |= {f"lpips_{net}": distance(*pair).tolist() for net, pair in vectors.items()}
+            for k, index in enumerate(indices):
+                scores = {"frame": index} | {name: values[k] for name, values in columns.items()}
+                of_alex = tuple(vector[k] for vector in vectors.get("alex", ()))
+                yield _Frame(index, frames[k], gt[k], scores, of_alex)
+
+    def _measure_motion(self, before: _Frame, frame: _Frame) -> Future | None:
+        """Add tLP to the frame's scores, and start on its tOF."""
+        if "t_lp" in self._metrics and frame.vectors:
+            changes = (distance(a, b).item() for a, b in zip(before.vectors, frame.vectors, strict=True))
+            frame.scores["t_lp"] = t_lp(*changes)
+        if "t_of" not in self._metrics:
+            return None
+        return self._threads.submit(
+            lambda: t_of(farneback(before.restored, frame.restored), farneback(before.gt, frame.gt))
+        )
+
+    def _row(self, scores: dict[str, float], flow_error: Future | None) -> dict[str, float]:
+        if flow_error is not None:
+            scores["t_of"] = flow_error.result()
+        wanted = [name for name in METRICS if name in self._metrics]
+        return {"frame": scores["frame"]} | {name: scores.get(name, math.nan) for name in wanted}
+
+
+def _is_done(flow_error: Future | None) -> bool:
+    return flow_error is None or flow_error.done()

@@ -1,0 +1,127 @@
+"""What a study will cost, before any of it is submitted: counted operations, and how fast this device is."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vsrbench.core.config import Variant, check_schema, read_yaml, resolve_variant
+from vsrbench.core.device import choose_device
+from vsrbench.data.photo_motion import PHOTOGRAPHS
+from vsrbench.evaluation.tiling import tile_spans
+from vsrbench.orchestration.operation_count import (
+    TrainingCost,
+    flow_training_cost,
+    tile_operations,
+    training_cost,
+)
+from vsrbench.orchestration.training_speed import STEPS, Calibration, calibrate
+from vsrbench.training.checkpoint import KEPT
+
+GIB = 2**30
+HEAD = ("", "trainings", "hours each", "GiB", "scorings", "hours each", "GPU jobs", "GPU-hours")
+
+# Scored frames of the published data sets, and height and width of the low-quality ones.
+SCORED = {
+    "reds4": (400, 180, 320),
+    "vid4": (171, 144, 180),
+    "udm10": (320, 180, 318),
+    "vimeo90k": (7824, 64, 112),
+    "vimeo90k_fast": (1225, 64, 112),
+    "vimeo90k_medium": (4977, 64, 112),
+    "vimeo90k_slow": (1613, 64, 112),
+}
+
+
+def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
+    """Print jobs, GPU-hours and peak memory of each variant of a study file, and what they rest on.
+
+    `gpus` share the batch of a training. What is counted are convolutions and matrix products, at the rate at
+    which this device trains the full model; reading frames and computing metrics come on top.
+    """
+    settings = read_yaml(study)
+    check_schema(settings, "study", study)
+    variants = [resolve_variant(settings, name) for name in settings["variants"]]
+    full = next(variant for variant in variants if variant.variant == "full")
+    target = choose_device(device)
+    calibration = calibrate(full, gpus, target)
+    rows = [_row(settings, variant, gpus, calibration) for variant in variants]
+    if not settings.get("flow_weights") and any(
+        variant.model.flow_source == "spynet" for variant in variants
+    ):
+        rows.append(_flow_row(settings, full, calibration))
+    total = ["in all", *("" for _ in HEAD[3:]), sum(row[-2] for row in rows), sum(row[-1] for row in rows)]
+    print(_table([*rows, total]))
+    print(_basis(calibration, full, gpus, trainings=len(variants) * len(settings["seeds"])))
+
+
+def _row(settings: dict[str, Any], variant: Variant, gpus: int, calibration: Calibration) -> list:
+    training, seeds = variant.training, len(settings["seeds"])
+    cost = training_cost(variant)
+    hours = calibration.hours(training.iterations * training.batch_size * cost.operations)
+    datasets = [name for name in settings["evaluate_on"] if _scores(variant, name)]
+    tiles = sum(_tiles(settings, variant, name) for name in datasets)
+    scoring = calibration.hours(tiles * tile_operations(variant)) / max(1, len(datasets))
+    scorings = seeds * len(datasets)
+    return [
+        variant.variant,
+        seeds,
+        hours,
+        _peak_gib(cost, -(-training.batch_size // gpus), 4 + (training.ema_decay is not None), calibration),
+        scorings,
+        scoring,
+        seeds + scorings + 1,  # and the measurement of its runtime
+        seeds * hours + scorings * scoring,
+    ]
+
+
+def _flow_row(settings: dict[str, Any], full: Variant, calibration: Calibration) -> list:
+    flow = settings["flow_training"]
+    cost = flow_training_cost(full.model.flow_num_feat, flow["crop_size"])
+    hours = calibration.hours(flow["iterations"] * flow["batch_size"] * cost.operations)
+    return ["SPyNet", 1, hours, _peak_gib(cost, flow["batch_size"], 4, calibration), 0, 0.0, 1, hours]
+
+
+def _peak_gib(cost: TrainingCost, windows: int, copies: int, calibration: Calibration) -> float:
+    return calibration.memory_ratio * cost.peak_bytes(windows, copies) / GIB
+
+
+def _scores(variant: Variant, dataset: str) -> bool:
+    return dataset == "photo_motion" or variant.model.flow_source != "oracle"
+
+
+def _tiles(settings: dict[str, Any], variant: Variant, dataset: str) -> int:
+    """Tiles of all scored frames of a data set; whole frames are counted as if they were tiled."""
+    motion = settings["photo_motion"]
+    clips = len(PHOTOGRAPHS["test"]) * motion["clips_per_photo"]["test"]
+    made = clips * motion["num_frames"], motion["size"] // 4, motion["size"] // 4
+    frames, height, width = {**SCORED, "photo_motion": made}[dataset]
+    tile, overlap = variant.model.feat_size, settings["evaluation"]["tile_overlap"]
+    return frames * len(tile_spans(height, tile, overlap)) * len(tile_spans(width, tile, overlap))
+
+
+def _table(rows: list[list]) -> str:
+    cells = [HEAD, *([_text(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells
+    )
+
+
+def _text(cell: str | int | float) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:,.0f}" if cell >= 100 else f"{cell:.2g}"
+
+
+def _basis(calibration: Calibration, full: Variant, gpus: int, trainings: int) -> str:
+    checkpoints = (KEPT + 1) * trainings * 3 * training_cost(full).parameter_bytes / GIB
+    return (
+        f"\nHours are of one {calibration.device}, {gpus} to a training; GiB are of each. Data sets that "
+        f"may be absent are counted, folders of one's own are not.\n"
+        f"Calibration: {STEPS} training steps of the full model, {calibration.windows} windows of "
+        f"{calibration.crop} x {calibration.crop}, {full.training.precision}, torch "
+        f"{torch.__version__}: {calibration.rate / 1e12:.3g} tera-operations a second, "
+        f"{calibration.memory_ratio:.2f} of the counted memory.\n"
+        f"Disk: {checkpoints:.1f} GiB of checkpoints, and the frame stores."
+    )

@@ -1,0 +1,204 @@
+"""One study: its settings, variants and data sets, all checked before any job starts."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vsrbench.core.config import Variant, check_schema, resolve_variant
+from vsrbench.core.errors import InputError
+from vsrbench.core.files import ROOT
+from vsrbench.data.sources import SOURCES
+
+STUDIES = ROOT / "workflow" / "config"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What `load_study` found to be in order."""
+
+    name: str
+    settings: dict[str, Any]  # the study file, as its schema describes it
+    variants: dict[str, Variant]
+    datasets: tuple[str, ...]  # scored ones that are there
+    data_root: Path | None  # where the published data sets lie
+    left_out: tuple[str, ...]  # data sets that were to be scored if present, and where they would lie
+
+    def scores(self, variant: str) -> tuple[str, ...]:
+        """The data sets that `variant` can be scored on: exact flow is known of generated clips only."""
+        if variant != "bicubic" and self.variants[variant].model.flow_source == "oracle":
+            return tuple(dataset for dataset in self.datasets if dataset == "photo_motion")
+        return self.datasets
+
+    def place(self, dataset: str) -> dict[str, Any]:
+        """How `vsrbench verify` finds a real data set: its kind, its folder and, for one's own, its name."""
+        if dataset in self.settings["folders"]:
+            return {"dataset": "folder", "root": self.settings["folders"][dataset], "name": dataset}
+        return {"dataset": dataset, "root": self.data_root}
+
+    def least_clip(self) -> dict[str, int]:
+        """Frames, and edge in LQ pixels, that a clip must have for every network to restore it."""
+        return _least_clip(self.settings, self.variants)
+
+
+def load_study(settings: dict[str, Any]) -> Study:
+    """Check a study's settings, resolve its variants and find its data sets.
+
+    The environment variables VSRBENCH_DATA and VSRBENCH_LPIPS_WEIGHTS go before `data_root` and
+    `lpips_weights`. Raises InputError with one line that names the key or the folder.
+    """
+    source = f"study {settings.get('study', '?')}"
+    check_schema(settings, "study", source)
+    settings = {"folders": {}, "flow_weights": None} | settings
+    _check_metrics(settings["evaluation"]["metrics"], source)
+    for key, variable in (("data_root", "VSRBENCH_DATA"), ("lpips_weights", "VSRBENCH_LPIPS_WEIGHTS")):
+        settings[key] = os.environ.get(variable) or settings.get(key)
+    for key in ("lpips_weights", "flow_weights"):
+        if settings.get(key) and not Path(settings[key]).exists():
+            raise InputError(
+                f"{source}: {key}: {settings[key]} is not there; correct the path or set it to null"
+            )
+    _check_writable(Path("results") / settings["study"])
+    root = Path(settings["data_root"]) if settings["data_root"] else None
+    _require(settings["train_on"], root, source)
+    datasets, left_out = [], []
+    for dataset, need in settings["evaluate_on"].items():
+        if need == "required":
+            _require(dataset, root, source)
+        missing = _missing(dataset, root)
+        if missing is None:
+            datasets.append(dataset)
+        elif root is not None and not root.is_dir():
+            raise InputError(
+                f"{source}: data_root: {root} is no folder; correct it, or VSRBENCH_DATA, which goes first"
+            )
+        elif root is not None:
+            left_out.append(f"{dataset}, {missing} is not there")
+    for name, folder in settings["folders"].items():
+        if not Path(folder).is_dir():
+            raise InputError(f"{source}: folders.{name}: {folder} is no folder; correct the path")
+        datasets.append(name)
+    if not datasets:
+        raise InputError(f"{source}: evaluate_on: none of its data sets is there; name one that is")
+    variants = {name: resolve_variant(settings, name) for name in settings["variants"]}
+    for name, variant in variants.items():
+        _check_scoring(settings["evaluation"], name, variant, source)
+        _check_flow(settings["train_on"], variant, variants["full"], source)
+        if "photo_motion" in (settings["train_on"], *datasets):
+            _check_window(settings["photo_motion"], name, variant, source)
+    _check_sizes(settings, variants, source)
+    return Study(
+        name=settings["study"],
+        settings=settings,
+        variants=variants,
+        datasets=tuple(datasets),
+        data_root=root,
+        left_out=tuple(left_out),
+    )
+
+
+def check_names(files: Iterable[Path | str], settings: dict[str, Any]) -> None:
+    """Raise InputError where a file of `workflow/config/` names another study than itself.
+
+    A copied file whose `study:` was left as it is would write over the results of the other study.
+    """
+    for file in map(Path, files):
+        name = settings.get("study", file.stem)
+        if file.parent.resolve() == STUDIES and name != file.stem:
+            raise InputError(f"{file}: study: is {name}, not {file.stem}; correct it, or rename the file")
+
+
+def _missing(dataset: str, root: Path | None) -> Path | None:
+    """The folder or list that a data set lacks; one that is generated lacks nothing."""
+    return None if dataset == "photo_motion" else SOURCES[dataset].missing(root)
+
+
+def _require(dataset: str, root: Path | None, where: str) -> None:
+    source = SOURCES[dataset]
+    if (missing := _missing(dataset, root)) is not None:
+        kind = "folder" if missing == source.folder(root) else "list"
+        raise InputError(f"{where}: {dataset} needs the {kind} {missing}; {source.how_to_get}")
+
+
+def _least_clip(settings: dict[str, Any], variants: dict[str, Variant]) -> dict[str, int]:
+    models = [variant.model for variant in variants.values()]
+    tiled = settings["evaluation"]["mode"] == "tiled"
+    return {
+        "least_frames": max(model.num_frames for model in models) if tiled else 1,
+        "least_edge": max(model.feat_size for model in models) if tiled else 1,
+    }
+
+
+def _check_metrics(metrics: list[str], source: str) -> None:
+    for metric in ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y"):
+        if metric not in metrics:
+            raise InputError(
+                f"{source}: evaluation.metrics: {metric} is missing; the gate and the tables rest on PSNR "
+                "and SSIM, in RGB and Y"
+            )
+
+
+def _check_flow(train_on: str, variant: Variant, full: Variant, source: str) -> None:
+    name = variant.variant
+    if variant.model.flow_source == "oracle" and train_on != "photo_motion":
+        raise InputError(
+            f"{source}: variants: {name} needs exact flow, which {train_on} does not have; leave it out or "
+            "train on photo_motion"
+        )
+    if variant.model.flow_source == "spynet" and variant.model.flow_num_feat != full.model.flow_num_feat:
+        raise InputError(
+            f"{source}: variants: {name} changes model.flow_num_feat, but a study has one SPyNet; set it in "
+            "overrides"
+        )
+
+
+def _check_sizes(settings: dict[str, Any], variants: dict[str, Variant], source: str) -> None:
+    """Sizes in LQ pixels that one setting takes from another."""
+    edge = _least_clip(settings, variants)["least_edge"]
+    for size in settings["runtime"]["sizes"]:
+        if min(size) < edge:
+            raise InputError(
+                f"{source}: runtime.sizes: {size} is less than a tile of {edge}; raise it or lower "
+                "model.feat_size"
+            )
+    crop, edge = settings["flow_training"]["crop_size"], settings["photo_motion"]["size"] // 4
+    if crop > edge:
+        raise InputError(
+            f"{source}: flow_training.crop_size: {crop} is more than a quarter of photo_motion.size, {edge}; "
+            "lower it"
+        )
+
+
+def _check_scoring(evaluation: dict[str, Any], name: str, variant: Variant, source: str) -> None:
+    """What would be noticed only once the network is trained."""
+    overlap, size = evaluation["tile_overlap"], variant.model.feat_size
+    if overlap is not None and overlap >= size:
+        raise InputError(
+            f"{source}: evaluation.tile_overlap: {overlap} is not below {name}'s feat_size {size}; lower it"
+        )
+    if evaluation["mode"] == "whole_frame" and variant.model.fixed_size:
+        raise InputError(
+            f"{source}: evaluation.mode: whole_frame, but {name}'s {variant.model.fixed_size}; "
+            "restore it tiled"
+        )
+
+
+def _check_window(made: dict[str, Any], name: str, variant: Variant, source: str) -> None:
+    model = variant.model
+    if model.num_frames > made["num_frames"]:
+        raise InputError(
+            f"{source}: photo_motion.num_frames: {made['num_frames']} are fewer than {name}'s num_frames "
+            f"{model.num_frames}; raise it"
+        )
+    if 4 * model.feat_size > made["size"]:
+        raise InputError(
+            f"{source}: photo_motion.size: {made['size']} is less than four times {name}'s feat_size "
+            f"{model.feat_size}; raise it"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"{existing}: results cannot be written here; make it a writable folder")

@@ -1,0 +1,28 @@
+"""One start of a study at a time, by `make` or by `snakemake` itself; a kill leaves no lock behind."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from vsrbench.core.errors import InputError
+
+HELD = "VSRBENCH_STUDY_LOCK"  # set by workflow/run_study.sh, which waits for the lock and hands it on
+
+
+def hold_study(folder: Path) -> None:
+    """Lock the folder of a study until this process ends: the kernel then lets go, however it ended.
+
+    Raises InputError while another process has the lock. Where the file system has none, Snakemake's own must
+    do.
+    """
+    if os.environ.get(HELD):
+        return
+    lock = folder / ".lock"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)  # never closed
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"{lock}: held by another start of this study; wait for it, or end it") from None
+    except OSError:
+        pass

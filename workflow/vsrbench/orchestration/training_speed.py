@@ -1,0 +1,97 @@
+"""How fast this device trains: a few steps of the full model on random frames."""
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from models import build_model
+from vsrbench.core.config import Variant
+from vsrbench.core.device import deterministic
+from vsrbench.orchestration.operation_count import training_cost
+from vsrbench.training.losses import charbonnier
+
+STEPS = 3  # timed at each size, after one that is not
+LONGEST_STEP = 5.0  # seconds; larger batches are not tried
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured, and on what."""
+
+    device: str
+    crop: int  # LQ pixels
+    windows: int
+    rate: float  # operations a second
+    memory_ratio: float  # measured by counted peak; 1 where it was not measured
+
+    def hours(self, operations: float) -> float:
+        """Hours that so many operations take."""
+        return operations / self.rate / 3600
+
+
+def calibrate(variant: Variant, gpus: int, device: torch.device) -> Calibration:
+    """Time training steps of growing size, up to one GPU's share of the batch where that is quick enough."""
+    model, share = variant.model, max(1, variant.training.batch_size // gpus)
+    small = model.patch_size * max(1, model.feat_size // model.patch_size // 4)
+    sizes = [(small, 1), *((model.feat_size, 2**power) for power in range(share.bit_length()))]
+    best = None
+    for crop, windows in sizes:
+        sized = replace(variant, model=replace(model, feat_size=crop))
+        cost = training_cost(sized)
+        if best and (
+            windows * cost.operations / best.rate > LONGEST_STEP
+            or 1.2 * best.memory_ratio * cost.peak_bytes(windows) > _free(device)
+        ):
+            break
+        seconds, peak = _measure(sized, windows, device)
+        best = Calibration(
+            device=_name(device),
+            crop=crop,
+            windows=windows,
+            rate=windows * cost.operations / seconds,
+            memory_ratio=peak / cost.peak_bytes(windows) if peak else 1,
+        )
+    return best
+
+
+def _measure(variant: Variant, windows: int, device: torch.device) -> tuple[float, int]:
+    """Seconds of one training step, and the peak memory in bytes (0 on the CPU, where it is not known)."""
+    model, training = variant.model, variant.training
+    network = build_model(model).to(device)
+    network.recompute = training.recompute
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    lq = torch.rand(windows, model.num_frames, 3, model.feat_size, model.feat_size, device=device)
+    gt = torch.rand(windows, model.num_frames, 3, 4 * model.feat_size, 4 * model.feat_size, device=device)
+    flows = (lq[:, :, :2], lq[:, :, :2]) if model.flow == "oracle" else None
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    with deterministic(device, set()):
+        for step in range(1 + STEPS):
+            if step == 1:
+                start = _now(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+                loss = charbonnier(network(lq, flows), gt)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        seconds = (_now(device) - start) / STEPS
+    return seconds, torch.cuda.max_memory_allocated(device) if cuda else 0
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _free(device: torch.device) -> float:
+    """Bytes; the CPU's are not looked at, since a step there is small for its time's sake."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"

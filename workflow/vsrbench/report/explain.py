@@ -1,0 +1,90 @@
+"""Where a number in a table came from."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from vsrbench.core.errors import InputError
+from vsrbench.report.tables import COSTS
+from vsrbench.results.statistics import average_clips
+from vsrbench.results.study_results import read_rows
+
+CLIPS_SHOWN = 10
+_OF_DIFFERENCES = ("_difference", "_low", "_high")
+
+
+def explain(table: Path, cell: str) -> None:
+    """Print the value of `<variant>:<column>`, its parts, and the runs behind it.
+
+    Of a difference both sides are shown. `table` is any `ablations.*` of a study; `column` is one of
+    `ablations.csv`. Raises InputError for a cell that the table does not have.
+    """
+    wide = Path(table).with_name("ablations.csv")
+    try:
+        rows = pd.read_csv(wide, dtype={"code_digests": str, "runs": str}, keep_default_na=True)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{wide}: {error}; name a table of a study, such as results/demo/tables/ablations.csv"
+        ) from None
+    variant, _, column = cell.partition(":")
+    if variant not in set(rows["variant"]):
+        raise InputError(f"{wide}: has no variant {variant!r}; it has {', '.join(rows['variant'].unique())}")
+    if column not in rows:
+        raise InputError(f"{wide}: has no column {column!r}; it has {', '.join(rows.columns)}")
+    study = wide.parent.parent
+    for _, row in rows[rows["variant"] == variant].iterrows():
+        print(f"{row['dataset']}, {variant}: {column} = {row[column]}")
+        for line in _cost(study, row, column) if column.startswith(COSTS) else _scores(study, row, column):
+            print(f"  {line}")
+        if column.endswith(_OF_DIFFERENCES) and variant != "full":
+            full = rows[(rows["variant"] == "full") & (rows["dataset"] == row["dataset"])].iloc[0]
+            print("  held against")
+            for line in _scores(study, full, column):
+                print(f"  {line}")
+
+
+def _scores(study: Path, row: pd.Series, column: str):
+    """Mean by seed with the evaluation it is from, then the training run behind that."""
+    metric = next(
+        (name for name in row.index if column.startswith(name) and f"{name}_spread" in row.index), None
+    )
+    runs = row["runs"].split() if isinstance(row["runs"], str) else []
+    for number, evaluation in enumerate(row["evaluations"].split()):
+        if metric:
+            clips = average_clips(read_rows(study / evaluation))[metric]
+            listed = ", ".join(f"{key[-1]} {value:.4f}" for key, value in clips.head(CLIPS_SHOWN).items())
+            more = ", ..." if len(clips) > CLIPS_SHOWN else ""
+            yield f"{evaluation}: {clips.mean():.4f}, the mean over clips ({listed}{more})"
+        else:
+            yield evaluation
+        if number < len(runs):
+            yield from _run(study / runs[number])
+
+
+def _run(run: Path):
+    path = run / "provenance.json"
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}; run the study again") from None
+    changed = " with uncommitted changes" if facts.get("uncommitted_changes") else ""
+    machine = facts.get("machine", {})
+    yield f"  {run.relative_to(run.parents[2])}: revision {facts.get('revision')}{changed}"
+    yield f"    code {facts.get('code_digest')}, recipe {facts.get('identity', {}).get('recipe')}"
+    for mirror in run.parents[2].glob(f"wandb/offline-run-*-{run.parent.name}-{run.name}-*"):
+        yield f"    W&B run {mirror.name.split('-', 3)[3]}"
+    yield f"    on {machine.get('device')} ({machine.get('processor')}) of {machine.get('host')}"
+    yield f"    {facts.get('device_hours')} device-hours, ended {facts.get('ended')}"
+
+
+def _cost(study: Path, row: pd.Series, column: str):
+    path = study / "runtime" / f"{row['variant']}.json"
+    if not path.is_file():
+        yield "not measured: a baseline has no network"
+        return
+    found = json.loads(path.read_text())["measurements"][0]
+    how = f"{found['width']}x{found['height']} input, {found['mode']}, {found['precision']}"
+    yield f"{path.relative_to(study)}: {how}"
+    yield f"latency_ms {found['latency_ms']}"
+    yield f"machine {found['machine']}"

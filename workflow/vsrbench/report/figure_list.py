@@ -1,0 +1,30 @@
+"""Which figures a study has, and which networks they look into; for the Snakefile, so without torch."""
+
+from collections.abc import Mapping
+
+from vsrbench.core.config import Variant
+
+
+def figures_of(variants: Mapping[str, Variant]) -> list[str]:
+    """Names in the order of the report; flow and attention only where the study has them to show."""
+    has_attention = any(variant.model.attention != "none" for variant in variants.values())
+    figures = {
+        "differences": True,
+        "costs": True,
+        "comparison": True,
+        "errors": True,
+        "profiles": True,
+        "flow": variants["full"].model.flow_source == "spynet",
+        "attention": has_attention,
+        "clips": True,
+        "training": True,
+    }
+    return [name for name, shown in figures.items() if shown]
+
+
+def looked_into(variants: Mapping[str, Variant]) -> list[str]:
+    """The full model, and the study's first variant of each other kind of attention."""
+    first: dict[str, str] = {}
+    for name in ("full", *variants):
+        first.setdefault(variants[name].model.attention, name)
+    return [name for kind, name in first.items() if kind != "none" or name == "full"]

@@ -1,0 +1,223 @@
+"""Figures of a study's numbers: quality against cost, training, differences from the full model."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
+
+from vsrbench.report import plot_style
+from vsrbench.report.example_selection import find_examples
+from vsrbench.report.figure_list import figures_of
+from vsrbench.report.frame_figures import draw_comparison, draw_errors, draw_profiles
+from vsrbench.report.network_figures import draw_attention, draw_flow, find_probes
+from vsrbench.report.tables import headline_metric, tidy_table, wide_table
+from vsrbench.results.run_records import read_history
+from vsrbench.results.statistics import BASELINE
+from vsrbench.results.study_results import Results, read_results, run_of
+
+_AXIS = {"psnr_rgb": "PSNR RGB (dB)", "psnr_y": "PSNR Y (dB)"}
+
+
+def make_figures(
+    *,
+    evaluations: Iterable[Path],
+    configs: Iterable[Path],
+    runtimes: Iterable[Path],
+    provenance: Iterable[Path],
+    manifests: Iterable[Path],
+    probes: Iterable[Path],
+    folder: Path,
+) -> None:
+    """Write the figures that `gallery.figures_of` names as SVG and PNG.
+
+    The lists of files are those of `read_results`, and `probing.probe`'s. Restored frames lie in the folders
+    named like the evaluations, logs of training beside the provenance.
+    """
+    evaluations, provenance, manifests = list(evaluations), list(provenance), list(manifests)
+    results = read_results(
+        evaluations=evaluations,
+        configs=configs,
+        runtimes=runtimes,
+        provenance=provenance,
+        manifests=manifests,
+    )
+    tidy = tidy_table(results)
+    logs = {run_of(path): Path(path).with_name("train.jsonl") for path in provenance}
+    examples = find_examples(results, evaluations, manifests)
+    seen = find_probes(examples, probes)
+    drawing = {
+        "differences": partial(draw_differences, tidy),
+        "costs": partial(draw_costs, wide_table(results, tidy)),
+        "comparison": partial(draw_comparison, examples),
+        "errors": partial(draw_errors, examples),
+        "profiles": partial(draw_profiles, examples),
+        "flow": partial(draw_flow, seen),
+        "attention": partial(draw_attention, seen),
+        "clips": partial(draw_clips, results),
+        "training": partial(draw_training, logs),
+    }
+    for name in figures_of(results.variants):
+        drawing[name](folder / name)
+
+
+def draw_costs(wide: pd.DataFrame, path: Path) -> None:
+    """PSNR against runtime and against parameters, one row for each data set, with the Pareto front.
+
+    Bars: standard deviation over seeds, quartiles of the runtime.
+    """
+    datasets = wide["dataset"].unique()
+    with plot_style.figure(path, 8.6, 2.7 * len(datasets)) as figure:
+        grid = figure.subplots(len(datasets), 2, sharex="col", sharey="row", squeeze=False)
+        for row, dataset in zip(grid, datasets, strict=True):
+            metric = headline_metric(dataset)
+            scores = wide[wide["dataset"] == dataset].set_index("variant")
+            for axes, cost in zip(row, ("latency_ms", "parameters_m"), strict=True):
+                _draw_cost(axes, scores, metric, cost)
+            row[0].set(title=dataset, ylabel=_AXIS[metric])
+            names = scores.index[scores["parameters_m"].notna()]
+            places = zip(scores.loc[names, "parameters_m"], scores.loc[names, metric], names, strict=True)
+            plot_style.label_points(row[1], list(places))
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        grid[-1, 0].set_xlabel("time per output frame (ms)")
+        grid[-1, 1].set_xlabel("parameters (M)")
+
+
+def _draw_cost(axes: Axes, scores: pd.DataFrame, metric: str, cost: str) -> None:
+    networks = scores[scores[cost].notna()]
+    x, y = networks[cost], networks[metric]
+    bars = {"yerr": networks[f"{metric}_spread"].fillna(0)}
+    if cost == "latency_ms":
+        bars["xerr"] = [x - networks["latency_ms_q25"], networks["latency_ms_q75"] - x]
+    axes.errorbar(x, y, **bars, fmt="none", ecolor=plot_style.BASELINE, elinewidth=0.8, zorder=2)
+    for name in networks.index:
+        axes.plot(x[name], y[name], **plot_style.marker(name), zorder=4 if name == "full" else 3)
+    axes.step(*pareto_front(x, y), where="post", **plot_style.GUIDE, zorder=1, label="Pareto front")
+    if BASELINE in scores.index:
+        axes.axhline(scores.loc[BASELINE, metric], color=plot_style.BASELINE, linestyle=":", label=BASELINE)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(0.1)
+    axes.autoscale_view()
+
+
+def pareto_front(cost: pd.Series, score: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Costs and scores, by rising cost, of what nothing beats that costs as little."""
+    order = np.lexsort((-score, cost))
+    cost, score = cost.to_numpy()[order], score.to_numpy()[order]
+    best = np.concatenate([[True], score[1:] > np.maximum.accumulate(score)[:-1]])
+    return cost[best], score[best]
+
+
+def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
+    """Every variant's training beside the full model's: mean over seeds, band from the lowest to the highest.
+
+    PSNR on the validation crops, or the loss where a run was validated less than four times.
+    """
+    histories = {run: pd.DataFrame.from_dict(read_history(log), orient="index") for run, log in logs.items()}
+    histories = {run: history for run, history in histories.items() if not history.empty}
+    key, label = "validation_psnr_rgb", "validation PSNR RGB (dB)"
+    if min((history.get(key, pd.Series()).count() for history in histories.values()), default=0) < 4:
+        key, label = "loss", "training loss"
+    curves = {
+        variant: pd.DataFrame(
+            {run[1]: histories[run].reindex(columns=[key])[key] for run in histories if run[0] == variant}
+        ).dropna()
+        for variant, _ in histories
+    }
+    variants = [name for name in curves if name != "full"] or ["full"]
+    columns = min(5, len(variants))
+    rows = -(-len(variants) // columns)
+    with plot_style.figure(path, 1.9 * columns + 0.5, 1.7 * rows + 0.4) as figure:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(variants) :]:
+            axes.set_axis_off()
+        for axes in grid.flat[max(0, len(variants) - columns) : len(variants)]:
+            axes.tick_params(labelbottom=True)  # also above a place that is empty
+        for axes, variant in zip(grid.flat, variants, strict=False):
+            for name in dict.fromkeys(("full", variant)):
+                low, high = curves[name].min(axis=1), curves[name].max(axis=1)
+                axes.fill_between(
+                    low.index, low, high, color=plot_style.colour(name), alpha=0.25, linewidth=0
+                )
+                axes.add_line(plot_style.line(name, curves[name].mean(axis=1)))
+            axes.set_title(variant, fontsize=7)
+            if key == "loss":
+                axes.set_yscale("log")
+        lines = [plot_style.line(name) for name in ("full", "variant")]
+        figure.legend(lines, ["full", "variant"], loc="outside upper right", ncols=2)
+        figure.supxlabel("iteration", fontsize=8)
+        figure.supylabel(label, fontsize=8)
+
+
+def draw_differences(tidy: pd.DataFrame, path: Path) -> None:
+    """Every variant's difference from the full model with its 95 % interval; hollow where not resolved."""
+    shown = tidy[tidy["headline"] & tidy["difference"].notna()].reset_index()
+    shown = shown[shown["variant"] != BASELINE]
+    names = list(dict.fromkeys(shown["variant"]))
+    datasets = list(tidy.index.unique("dataset"))
+    with _by_dataset(path, datasets, names) as panels:
+        for axes, dataset in zip(panels, datasets, strict=True):
+            for row in shown[shown["dataset"] == dataset].itertuples():
+                height = names.index(row.variant)
+                resolved = row.low > 0 or row.high < 0
+                axes.hlines(height, row.low, row.high, color=plot_style.INK, linewidth=1.1, zorder=2)
+                face = plot_style.VARIANT if resolved else "white"
+                axes.plot(
+                    row.difference, height, "o", color=plot_style.VARIANT, markerfacecolor=face, zorder=3
+                )
+            axes.set(
+                title=dataset,
+                xlabel=f"{_AXIS[headline_metric(dataset)].replace(' (dB)', '')} minus full's (dB)",
+            )
+
+
+def draw_clips(results: Results, path: Path) -> None:
+    """Difference from the full model on every clip: mean over seeds, line from the lowest to the highest."""
+    clips = results.clips
+    names = [name for name in results.names if name not in ("full", BASELINE)]
+    with _by_dataset(path, results.datasets, names) as panels:
+        for axes, dataset in zip(panels, results.datasets, strict=True):
+            scores = clips.loc[dataset, headline_metric(dataset)].unstack("clip")
+            for height, name in enumerate(names):
+                if name not in scores.index:
+                    continue
+                differences = scores.loc[name] - scores.loc["full"]
+                spots = height + np.linspace(-0.28, 0.28, differences.shape[1] + 2)[1:-1]
+                axes.hlines(
+                    spots, differences.min(), differences.max(), color=plot_style.BASELINE, linewidth=0.8
+                )
+                axes.plot(
+                    differences.mean(),
+                    spots,
+                    ".",
+                    color=plot_style.VARIANT,
+                    markersize=4,
+                    rasterized=len(spots) > 99,
+                )
+            axes.set(
+                title=dataset,
+                xlabel=f"{_AXIS[headline_metric(dataset)].replace(' (dB)', '')} minus full's (dB)",
+            )
+
+
+@contextmanager
+def _by_dataset(path: Path, datasets: list[str], names: list[str]) -> Iterator[np.ndarray]:
+    """Panels side by side for the data sets, with the variants as common rows and a line at no difference."""
+    with plot_style.figure(path, 2.0 + 2.8 * len(datasets), 0.8 + 0.24 * len(names)) as figure:
+        panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+        yield panels
+        for axes in panels:
+            axes.axvline(0, color=plot_style.FULL, linewidth=1.2, zorder=1)
+            axes.locator_params(axis="x", nbins=5)  # numbers like -0.0025 need the space
+            axes.grid(axis="y", visible=False)
+            axes.spines["left"].set_visible(False)
+            axes.tick_params(axis="y", length=0)
+        panels[0].set_yticks(range(len(names)), names)
+        panels[0].set_ylim(len(names) - 0.4, -0.6)

@@ -1,0 +1,223 @@
+"""What a reader of the ablation table must know, found in the data: each function looks for one thing."""
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from vsrbench.core.config import Variant
+from vsrbench.report.published_scores import reduced_settings
+from vsrbench.results.statistics import BASELINE
+from vsrbench.results.study_results import Results
+
+SAME_SIZE = 0.05  # parameters may differ from full's by this share before it is said
+
+
+class Remark(NamedTuple):
+    """A footnote to some rows, each a (dataset, variant); to the whole table where there are none."""
+
+    text: str
+    rows: tuple[tuple[str, str], ...] = ()
+
+
+def find_remarks(results: Results, tidy: pd.DataFrame) -> list[Remark]:
+    """All that there is to say; `tidy` as `tables.tidy_table` returns it."""
+    checks = (
+        _how_averaged,
+        _how_compared,
+        _seeds,
+        _subset,
+        _other_degradation,
+        _sizes,
+        _exact_flow,
+        _infinite_psnr,
+        _lpips,
+        _how_timed,
+        _mixtures,
+        _smaller_than_published,
+    )
+    return [remark for check in checks for remark in check(results, tidy)]
+
+
+def _how_averaged(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    yield Remark(
+        "Scores of the 8-bit result: mean over the frames of a clip, then over clips, then over seeds. "
+        "± is the standard deviation of the seeds' means."
+    )
+    frames = results.rows.groupby(["dataset", "clip"])["frame"].nunique()
+    for dataset in results.datasets:
+        if frames[dataset].nunique() > 1 and (dataset, "full", "psnr_y") in tidy.index:
+            full = tidy.loc[(dataset, "full", "psnr_y")]
+            yield Remark(
+                f"{dataset}: clips differ in length. Averaged over frames, as some papers do, full would "
+                f"have {full['frame_mean']:.2f} dB PSNR Y instead of {full['mean']:.2f}."
+            )
+
+
+def _how_compared(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    compared = tidy[tidy["headline"] & tidy["low"].notna()]
+    if compared.empty:
+        return
+    yield Remark(
+        "Differences from full are paired by seed and clip; in brackets the 95 % interval for other seeds "
+        "and clips (where there is one clip, for other seeds). ≈: smaller than its interval, not resolved."
+    )
+    seeds = int(compared["paired_seeds"].min())
+    if seeds == 2:
+        two, three = (stats.t.isf(0.025, number - 1) for number in (2, 3))
+        yield Remark(
+            f"Two seeds leave one degree of freedom, so that an interval reaches up to {two:.1f} standard "
+            f"errors to either side, even past what is possible; with three seeds it is {three:.1f}."
+        )
+    kept = compared[compared["p_holm"] < 0.05].index.droplevel("metric")
+    named = ", ".join(f"{variant} ({dataset})" for dataset, variant in kept) or "none"
+    yield Remark(
+        f"Resolved also after Holm's correction over all comparisons of a metric in this study: {named}."
+    )
+    units = compared[["paired_seeds", "paired_clips"]].replace(1, np.nan).min().min()
+    floor = 2 / 2**units
+    if floor > 0.05:
+        yield Remark(
+            f"The permutation test, in the CSV, is exact but blunt: with {units:.0f} seeds or clips its p is "
+            f"never below {floor:.2g}; six of each can reach 0.05."
+        )
+
+
+def _seeds(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    seeds = (
+        results.rows.groupby(["dataset", "variant"])["seed"]
+        .nunique()
+        .drop(BASELINE, level="variant", errors="ignore")
+    )
+    if (seeds == 1).all():
+        yield Remark(
+            "One seed only: neither a spread nor an interval can be given, so no difference is resolved."
+        )
+    else:
+        for number, rows in seeds[seeds < seeds.max()].groupby(seeds):
+            yield Remark(f"Only {number} of {seeds.max()} seeds.", tuple(rows.index))
+
+
+def _subset(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    clips = results.rows.groupby("dataset")["clip"].unique()
+    for dataset, manifest in results.manifests.items():
+        subset = manifest.get("subset", {}).get("test")
+        if subset and dataset in clips:
+            listed = ", ".join(sorted(clips[dataset])[:4])
+            yield Remark(f"{dataset}: a subset, {subset} ({listed}); its mean is not the published average.")
+
+
+def _other_degradation(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    trained = results.rows[results.rows["trained_on"] != ""]
+    for (learnt, scored), rows in trained.groupby(["trained_on", "degradation"]):
+        if learnt != scored:
+            yield Remark(
+                f"Scored on {scored} input but trained on {learnt}: not what it was made for.",
+                tuple(rows.groupby(["dataset", "variant"]).groups),
+            )
+
+
+def _sizes(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    sizes = {name: facts["parameters_m"] for name, facts in results.runtimes.items() if name in results.names}
+    ratios = {name: size / sizes["full"] for name, size in sizes.items() if "full" in sizes}
+    others = {name: ratio for name, ratio in ratios.items() if abs(ratio - 1) > SAME_SIZE}
+    if others:
+        listed = ", ".join(f"{name} {ratio:.2f}" for name, ratio in others.items())
+        yield Remark(
+            f"Not of full's size, which may explain a difference. Ratio: {listed}.", _rows(results, others)
+        )
+
+
+def _exact_flow(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    names = [name for name in results.names if given_exact_flow(results.variants.get(name))]
+    if names:
+        rows = tuple((dataset, name) for dataset in results.datasets for name in names)
+        yield Remark(
+            "Is given the exact optical flow, which no one has for real video: a bound, not ranked.", rows
+        )
+
+
+def given_exact_flow(variant: Variant | None) -> bool:
+    """Whether the variant sees what only generated clips can tell it."""
+    return (
+        variant is not None
+        and variant.model.flow == "oracle"
+        and variant.model.feed_forward == "flow_aligned"
+    )
+
+
+def _infinite_psnr(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    infinite = np.isinf(results.rows[["psnr_rgb", "psnr_y"]]).any(axis=1)
+    for dataset, rows in results.rows[infinite].groupby("dataset"):
+        frames = len(rows[["clip", "frame"]].drop_duplicates())
+        yield Remark(
+            f"{dataset}: {frames} of the frames restored exactly by {', '.join(rows['variant'].unique())}. "
+            "PSNR is infinite there; it leaves these frames out for every variant, so that all are compared "
+            "on the same ones."
+        )
+
+
+def _lpips(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    if results.rows["lpips_alex"].isna().all():
+        evaluations = f"results/{results.rows['study'].iloc[0]}/evaluations"
+        yield Remark(
+            "LPIPS n/a: not among evaluation.metrics, or no ImageNet backbone at hand. For one, set "
+            "VSRBENCH_LPIPS_WEIGHTS to a folder that holds alexnet*.pth and run the study again; or fetch it "
+            'once, python -c "import torchvision as t; '
+            f"t.models.alexnet(weights='DEFAULT')\", and delete {evaluations} before."
+        )
+
+
+def _how_timed(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    for facts in list(results.runtimes.values())[:1]:
+        machine = facts["machine"]
+        device = machine["device"]
+        if device == "cpu":
+            device = f"{machine['processor']} (threads: {machine['threads']})"
+        repeats = min(timed["latency_ms"]["repeats"] for timed in results.runtimes.values())
+        memory = "of the process" if facts["peak_memory_gib"] is None else "on the device"
+        yield Remark(
+            f"Operations, time (median of {repeats} repeats or more) and peak memory ({memory}) per output "
+            f"frame of {facts['width']}x{facts['height']} input, {facts['mode']} inference, "
+            f"{facts['precision']}, on {device}."
+        )
+
+
+def _mixtures(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    """More than one code, machine, budget or way of inference behind one table."""
+    runs, networks = results.runs.values(), results.rows[results.rows["variant"] != BASELINE]
+    kinds = {
+        "training code (digests)": {run.get("code_digest") for run in runs},
+        "evaluation code (digests)": set(results.rows["code_digest"]),
+        "training machine": {_device(run) for run in runs},
+        "runtime machine": {_device(facts) for facts in results.runtimes.values()},
+        "inference": set(networks["mode"]),
+        "precision of inference": set(networks["precision"]),
+        "training budget (iterations x batch)": {
+            f"{variant.training.iterations} x {variant.training.batch_size}"
+            for variant in results.variants.values()
+        },
+    }
+    for kind, found in kinds.items():
+        if len(found) > 1:
+            yield Remark(f"Mixed {kind}: {', '.join(sorted(map(str, found)))}.")
+    changed = {name for (name, _), run in results.runs.items() if run.get("skipped_iterations")}
+    if changed:
+        yield Remark("Skipped iterations whose loss was not finite.", _rows(results, changed))
+
+
+def _device(facts: dict) -> str:
+    machine = facts.get("machine", {})
+    return str(machine.get("processor") if machine.get("device") == "cpu" else machine.get("device"))
+
+
+def _rows(results: Results, names: Collection[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((dataset, name) for dataset in results.datasets for name in results.names if name in names)
+
+
+def _smaller_than_published(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    reductions = reduced_settings(results.variants["full"])
+    if reductions:
+        yield Remark(f"Smaller than the published study: {reductions}.")

@@ -1,0 +1,148 @@
+"""The report of a study: one HTML file that holds all it shows and asks the network for nothing."""
+
+import base64
+import mimetypes
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from docutils.core import publish_parts
+from markupsafe import Markup
+
+from vsrbench.core.files import ROOT, atomic_write
+from vsrbench.report.findings import Finding, find_answers, signed, summarise_findings, to_restructured_text
+from vsrbench.report.published_scores import PUBLISHED, compare_with_published, published_table
+from vsrbench.report.table_formats import Cell, Note, Row, Table
+from vsrbench.report.tables import ablation_table, effects_table, factorial_table, tidy_table
+from vsrbench.results.study_results import Results, read_results
+
+TEXTS = ROOT / "workflow" / "report"
+CHIPS = {
+    "worse": "worse",
+    "better": "better",
+    "tentative": "suggestive",
+    "unresolved": "not resolved",
+    "unknown": "no interval",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as a data URI, with its caption in HTML."""
+
+    name: str
+    source: str
+    caption: Markup
+
+
+def make_report(
+    *,
+    evaluations: Iterable[Path],
+    configs: Iterable[Path],
+    runtimes: Iterable[Path],
+    provenance: Iterable[Path],
+    manifests: Iterable[Path],
+    title: str,
+    note: str,
+    figures: Iterable[Path],
+    page: Path,
+    tables: Path,
+    findings: Path,
+    published: Path = PUBLISHED,
+) -> None:
+    """Write `page`, the report; `tables`, the same without figures; and `findings`, its words.
+
+    `figures` are shown in their order; each may have a caption `workflow/report/<its name>.rst`. The other
+    two are for Snakemake's own report, which has the figures apart and can show no page of more than 2 MB.
+    """
+    results = read_results(
+        evaluations=evaluations,
+        configs=configs,
+        runtimes=runtimes,
+        provenance=provenance,
+        manifests=manifests,
+    )
+    tidy = tidy_table(results)
+    found = find_answers(results, tidy)
+    summary = summarise_findings(results, tidy, found)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEXTS), autoescape=True, trim_blocks=True)
+    template = environment.get_template("report.html.jinja")
+    shown = dict(
+        title=title,
+        note=note,
+        full=results.variants["full"],
+        summary=summary,
+        findings=found,
+        spans=_spans(found),
+        signed=signed,
+        verdicts=CHIPS,
+        tables=_tables(results, tidy, compare_with_published(results, published)),
+        runs=runs_table(results),
+        conventions=_to_html("ablations"),
+        style=Markup((TEXTS / "report.css").read_text()),
+        script=Markup((TEXTS / "sort.js").read_text()),
+    )
+    texts = {
+        page: template.render(**shown, figures=[read_figure(Path(path)) for path in figures]),
+        tables: template.render(**shown, figures=[]),
+        findings: to_restructured_text(summary, found),
+    }
+    for path, text in texts.items():
+        with atomic_write(path) as partial:
+            partial.write_text(text)
+
+
+def read_figure(path: Path) -> Figure:
+    """A picture file with the caption that is kept under its name; its name, where there is none."""
+    kind = mimetypes.guess_type(path)[0]
+    data = base64.b64encode(path.read_bytes()).decode()
+    name = path.stem.replace("_", " ").capitalize()
+    known = (TEXTS / f"{path.stem}.rst").is_file()
+    return Figure(name, f"data:{kind};base64,{data}", _to_html(path.stem) if known else Markup.escape(name))
+
+
+def _to_html(caption: str) -> Markup:
+    text = (TEXTS / f"{caption}.rst").read_text()
+    return Markup(
+        publish_parts(text, writer="html5", settings_overrides={"file_insertion_enabled": False})["body"]
+    )
+
+
+def _spans(findings: list[Finding]) -> dict[str, tuple[float, float]]:
+    """From the lowest to the highest end of a data set's intervals, zero among them: one scale to draw on."""
+    ends: dict[str, list[float]] = {}
+    for answer in (answer for finding in findings for answer in finding.answers):
+        values = (answer.difference, answer.low, answer.high)
+        ends.setdefault(answer.dataset, [-0.01, 0.01]).extend(value for value in values if value == value)
+    return {dataset: (min(values), max(values)) for dataset, values in ends.items()}
+
+
+def _tables(results: Results, tidy: pd.DataFrame, published: pd.DataFrame) -> list[tuple[str, Table]]:
+    """Each with the heading of its first column."""
+    tables = [("Variant", ablation_table(results, tidy, "Ablations", ""))]
+    factorial = factorial_table(results)
+    if not factorial.empty:
+        tables.append(("Effect", effects_table(factorial)))
+    if not published.empty:
+        tables.append(("Method", published_table(results, published)))
+    return tables
+
+
+def runs_table(results: Results) -> Table:
+    """Where the weights behind the scores come from."""
+    names = ("seed", "attempts", "device", "device-hours", "ended", "revision", "code")
+    rows = []
+    for (variant, seed), facts in results.runs.items():
+        machine = facts.get("machine", {})
+        device = machine.get("processor") if machine.get("device") == "cpu" else machine.get("device")
+        revision = str(facts.get("revision"))[:9] + ("+" if facts.get("uncommitted_changes") else "")
+        ended = str(facts.get("ended", "–"))[:16].replace("T", " ")
+        cells = [seed, facts.get("attempts"), device, facts.get("device_hours"), ended, revision]
+        cells = [Cell("–" if cell is None else str(cell)) for cell in (*cells, facts.get("code_digest"))]
+        rows.append(Row(variant, cells))
+    notes = [
+        Note("Times are UTC. A revision with + had uncommitted changes; the code digest holds all the same.")
+    ]
+    return Table("Training runs", [(name, "") for name in names], {"": rows}, notes)

@@ -1,0 +1,285 @@
+"""The ablation table of a study: every variant against the full model, with what it costs.
+
+`ablations.csv` has a row for each data set and variant, `ablations_tidy.csv` one for each metric as well.
+They name the runs behind every row and hold what the other formats round or leave out.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, product
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vsrbench.core.files import atomic_write
+from vsrbench.report.footnotes import find_remarks, given_exact_flow
+from vsrbench.report.published_scores import PUBLISHED, compare_with_published, published_table
+from vsrbench.report.table_formats import Cell, Note, Row, Table, to_latex, to_markdown, to_text
+from vsrbench.results.statistics import (
+    BASELINE,
+    METRICS,
+    average_frames,
+    compare_with_full,
+    factorial_effects,
+    summarise,
+)
+from vsrbench.results.study_results import Results, read_results
+
+COSTS = ("parameters_m", "gflops_per_frame", "latency_ms", "peak_memory_gib")
+SHOWN = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "lpips_alex")
+_HEADER = [
+    ("params", "M"),
+    ("ops", "GFLOP"),
+    ("time", "ms"),
+    ("mem", "GiB"),
+    ("PSNR RGB", "dB"),
+    ("SSIM RGB", ""),
+    ("PSNR Y", "dB"),
+    ("SSIM Y", ""),
+    ("LPIPS", "Alex"),
+    ("PSNR minus full's", "dB [95 %]"),
+]
+
+
+def make_tables(
+    *,
+    evaluations: Iterable[Path],
+    configs: Iterable[Path],
+    runtimes: Iterable[Path],
+    provenance: Iterable[Path],
+    manifests: Iterable[Path],
+    title: str,
+    note: str,
+    folder: Path,
+    published: Path = PUBLISHED,
+) -> None:
+    """Write `ablations.{csv,md,tex,txt}`, `ablations_tidy.csv`, `factorial.csv` and `published.{csv,md}`.
+
+    The lists of files are those of `read_results`; `title` and `note` are the study's.
+    """
+    results = read_results(
+        evaluations=evaluations,
+        configs=configs,
+        runtimes=runtimes,
+        provenance=provenance,
+        manifests=manifests,
+    )
+    tidy = tidy_table(results)
+    factorial = factorial_table(results)
+    table = ablation_table(results, tidy, title, note)
+    compared = compare_with_published(results, published)
+    pages = {
+        "ablations.csv": wide_table(results, tidy).to_csv(index=False),
+        "ablations_tidy.csv": tidy.reset_index().to_csv(index=False),
+        "factorial.csv": factorial.to_csv(index=False),
+        "ablations.md": to_markdown(table)
+        + ("" if factorial.empty else "\n" + to_markdown(effects_table(factorial))),
+        "ablations.tex": to_latex(table, label="tab:ablations"),
+        "ablations.txt": to_text(table),
+        "published.csv": compared.to_csv(index=False),
+        "published.md": to_markdown(published_table(results, compared)),
+    }
+    for name, page in pages.items():
+        with atomic_write(folder / name) as partial:
+            partial.write_text(page)
+
+
+def headline_metric(dataset: str) -> str:
+    """PSNR as the data set is published in: on Y for Vid4, Vimeo-90K-T and UDM10, on RGB for the rest."""
+    return "psnr_y" if dataset.startswith(("vid4", "vimeo90k", "udm10")) else "psnr_rgb"
+
+
+def tidy_table(results: Results) -> pd.DataFrame:
+    """Index (dataset, variant, metric): mean, spread, difference from full and its tests, runs behind them.
+
+    `resolved` says whether the difference exceeds its interval, empty where there is none; `headline` marks
+    the metric that the data set is published in; `frame_mean` and `infinite` are those of
+    `statistics.average_frames`. `runs` and `evaluations` are paths in the study's folder.
+    """
+    clips = results.clips
+    table = summarise(clips).join(average_frames(results.rows)).join(compare_with_full(clips))
+    table["resolved"] = ((table["low"] > 0) | (table["high"] < 0)).where(table["low"].notna())
+    table["headline"] = [metric == headline_metric(dataset) for dataset, _, metric in table.index]
+    table = table.reset_index("metric").join(_facts(results)).set_index("metric", append=True)
+    order = [
+        (dataset, variant, metric)
+        for dataset in results.datasets
+        for variant in results.names
+        for metric in METRICS
+    ]
+    return table.reindex([row for row in order if row in table.index])
+
+
+def _facts(results: Results) -> pd.DataFrame:
+    """What holds for every metric of a (dataset, variant)."""
+    facts = {}
+    for (dataset, variant), rows in results.rows.groupby(["dataset", "variant"]):
+        seeds = sorted(rows["seed"].unique())
+        facts[dataset, variant] = {
+            "study": rows["study"].iloc[0],
+            "degradation": rows["degradation"].iloc[0],
+            "trained_on": rows["trained_on"].iloc[0],
+            "clips": rows["clip"].nunique(),
+            "frames": len(rows) // len(seeds),
+            "code_digests": " ".join(sorted(rows["code_digest"].unique())),
+            "evaluations": " ".join(f"evaluations/{dataset}/{variant}/seed_{seed}.csv" for seed in seeds),
+            "runs": "" if variant == BASELINE else " ".join(f"runs/{variant}/seed_{seed}" for seed in seeds),
+        }
+    table = pd.DataFrame.from_dict(facts, orient="index")
+    return table.rename_axis(["dataset", "variant"])
+
+
+def wide_table(results: Results, tidy: pd.DataFrame) -> pd.DataFrame:
+    """One row for each data set and variant: facts, costs, and each metric with spread and difference."""
+    facts = tidy.groupby(["dataset", "variant"], sort=False)[["seeds", *_facts(results).columns]].first()
+    facts.insert(
+        0,
+        "title",
+        [_title(results, name) for _, name in facts.index],
+    )
+    costs = pd.DataFrame({name: _costs(results, name) for name in results.names}).T.rename_axis("variant")
+    columns = {"mean": "", "spread": "_spread", "difference": "_difference", "low": "_low", "high": "_high"}
+    scores = pd.concat(
+        [
+            tidy[column].unstack("metric").reindex(columns=METRICS).add_suffix(suffix)
+            for column, suffix in columns.items()
+        ],
+        axis=1,
+    )
+    scores = scores[[metric + suffix for metric in METRICS for suffix in columns.values()]]
+    return facts.join(costs, on="variant").join(scores).reset_index()
+
+
+def _title(results: Results, name: str) -> str:
+    return "Bicubic" if name == BASELINE else results.variants[name].title
+
+
+def _costs(results: Results, name: str) -> dict[str, float]:
+    facts = results.runtimes.get(name)
+    if facts is None:
+        return dict.fromkeys((*COSTS, "latency_ms_q25", "latency_ms_q75"), np.nan)
+    memory = facts["peak_memory_gib"]
+    return {
+        "parameters_m": facts["parameters_m"],
+        "gflops_per_frame": facts["gflops_per_frame"],
+        "latency_ms": facts["latency_ms"]["median"],
+        "peak_memory_gib": facts["peak_rss_gib"] if memory is None else memory,
+        "latency_ms_q25": facts["latency_ms"]["q25"],
+        "latency_ms_q75": facts["latency_ms"]["q75"],
+    }
+
+
+def factorial_table(results: Results) -> pd.DataFrame:
+    """Main effects and interactions in each data set's own metric, where the variants form a grid."""
+    changes = {
+        name: {
+            key: _hashable(value) for section in variant.changes.values() for key, value in section.items()
+        }
+        for name, variant in results.variants.items()
+    }
+    clips = results.clips
+    tables = [
+        factorial_effects(clips.loc[[dataset]], changes, headline_metric(dataset))
+        for dataset in results.datasets
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def ablation_table(results: Results, tidy: pd.DataFrame, title: str, note: str) -> Table:
+    """What `ablations.{md,tex,txt}` show."""
+    remarks = find_remarks(results, tidy)
+    marked = [remark for remark in remarks if remark.rows]
+    letters = dict(zip(marked, _letters(), strict=False))
+    notes = [Note(remark.text, letters.get(remark, "")) for remark in remarks]
+    scores = {row: rows.droplevel([0, 1]) for row, rows in tidy.groupby(["dataset", "variant"])}
+    groups = {}
+    for dataset in results.datasets:
+        names = [name for name in results.names if (dataset, name) in scores]
+        ranks = _ranks(results, pd.DataFrame({name: scores[dataset, name]["mean"] for name in names}))
+        groups[_heading(dataset, scores[dataset, names[0]].iloc[0])] = [
+            Row(
+                name=name,
+                title=_title(results, name),
+                cells=_cells(_costs(results, name), scores[dataset, name], ranks[name]),
+                notes=",".join(letters[remark] for remark in marked if (dataset, name) in remark.rows),
+            )
+            for name in names
+        ]
+    return Table(title=title, header=_HEADER, groups=groups, notes=notes, remark=note)
+
+
+def _letters() -> Iterator[str]:
+    """a to z, then aa, ab, ..."""
+    return chain(ascii_lowercase, map("".join, product(ascii_lowercase, repeat=2)))
+
+
+def _heading(dataset: str, facts: pd.Series) -> str:
+    clips = "1 clip" if facts["clips"] == 1 else f"{facts['clips']} clips"
+    seeds = "1 seed" if facts["seeds"] == 1 else f"{facts['seeds']} seeds"
+    channel = "Y" if headline_metric(dataset) == "psnr_y" else "RGB"
+    return f"{dataset}, {facts['degradation']} x4, {clips}, {seeds}, differences in PSNR {channel}"
+
+
+def _ranks(results: Results, means: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """1 and 2 for the best two of each metric; `means` has metrics as rows, variants as columns."""
+    ranks: dict[str, dict[str, int]] = {name: {} for name in means}
+    ranked = [name for name in means if not given_exact_flow(results.variants.get(name))]
+    for metric in means.index.intersection(SHOWN):
+        ordered = means.loc[metric, ranked].dropna().sort_values(ascending=metric.startswith("lpips"))
+        for rank, name in enumerate(ordered.index[:2] if len(ordered) > 2 else (), 1):
+            ranks[name][metric] = rank
+    return ranks
+
+
+def _cells(costs: dict[str, float], scores: pd.DataFrame, ranks: dict[str, int]) -> list[Cell]:
+    cells = [Cell(_three_digits(costs[cost])) for cost in COSTS]
+    for metric in SHOWN:
+        digits = 2 if metric.startswith("psnr") else 4
+        if metric not in scores.index:
+            cells.append(Cell("n/a"))
+            continue
+        mean, spread = scores.loc[metric, ["mean", "spread"]].astype(float)
+        text = short = f"{mean:.{digits}f}"
+        if not np.isnan(spread):
+            text = f"{mean:.{digits}f} ± {spread:.{digits}f}"
+            short = text.replace(" ", "") if digits == 2 else short
+        cells.append(Cell(text, ranks.get(metric, 0), short))
+    headline = scores.loc[scores["headline"], ["difference", "low", "high"]]
+    return [*cells, *(Cell(_difference(*estimate)) for estimate in headline.to_numpy(float))]
+
+
+def _difference(difference: float, low: float, high: float) -> str:
+    """`≈` leads a difference that is smaller than its interval."""
+    if pd.isna(difference):
+        return "–"
+    interval = "" if pd.isna(low) else f" [{low:+.2f}, {high:+.2f}]"
+    unresolved = "≈ " if low <= 0 <= high else ""
+    return f"{unresolved}{difference:+.2f}{interval}".replace("-", "−")
+
+
+def _three_digits(value: float) -> str:
+    if pd.isna(value):
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def effects_table(factorial: pd.DataFrame) -> Table:
+    """What `ablations.md` shows of the grids."""
+    groups = {
+        f"{dataset}, grid of {grid}": [
+            Row(row.effect, [Cell(_difference(row.difference, row.low, row.high))])
+            for row in effects.itertuples()
+        ]
+        for (dataset, grid), effects in factorial.groupby(["dataset", "grid"], sort=False)
+    }
+    remark = (
+        "The effect of one change is its mean over the grid; of two, it is by how much the effect of one "
+        "differs once the other is made."
+    )
+    return Table("Main effects and interactions", [("PSNR", "dB [95 %]")], groups, remark=remark)

@@ -1,0 +1,119 @@
+"""What a study measured, read back from its files and checked: scores, runtimes, settings, provenance."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vsrbench.core.config import Variant, load_variant
+from vsrbench.core.errors import InputError, another
+from vsrbench.results.statistics import BASELINE, METRICS, average_clips
+
+COLUMNS = (
+    "study",
+    "variant",
+    "seed",
+    "dataset",
+    "clip",
+    "frame",
+    *METRICS,
+    "mode",
+    "tile_overlap",
+    "precision",
+    "degradation",
+    "trained_on",
+)
+_TEXT = (
+    "study",
+    "variant",
+    "dataset",
+    "clip",
+    "mode",
+    "tile_overlap",
+    "precision",
+    "degradation",
+    "trained_on",
+    "code_digest",
+    "config_digest",
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study's measurements. The variants are in the order of the study file; the baseline comes last."""
+
+    rows: pd.DataFrame  # one row for each scored frame
+    variants: dict[str, Variant]
+    runtimes: dict[str, dict[str, Any]]  # the first measurement of each variant
+    runs: dict[tuple[str, int], dict[str, Any]]  # provenance of each (variant, seed)
+    manifests: dict[str, dict[str, Any]]  # of each data set
+
+    @property
+    def names(self) -> list[str]:
+        """Of all that was scored, full first and the baseline last."""
+        scored = set(self.rows["variant"])
+        return [name for name in (*self.variants, BASELINE) if name in scored]
+
+    @property
+    def datasets(self) -> list[str]:
+        return list(self.rows["dataset"].unique())
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """Means over the frames of a clip, see `statistics.average_clips`."""
+        return average_clips(self.rows)
+
+
+def read_results(
+    *,
+    evaluations: Iterable[Path],
+    configs: Iterable[Path],
+    runtimes: Iterable[Path] = (),
+    provenance: Iterable[Path] = (),
+    manifests: Iterable[Path] = (),
+) -> Results:
+    """Read one study. An InputError names the file that is not what it should be."""
+    variants = [load_variant(path) for path in configs]
+    return Results(
+        rows=pd.concat([read_rows(path) for path in evaluations], ignore_index=True),
+        variants={variant.variant: variant for variant in variants},
+        runtimes={Path(path).stem: _read(path, lambda facts: facts["measurements"][0]) for path in runtimes},
+        runs={run_of(path): _read(path, lambda facts: facts) for path in provenance},
+        manifests={Path(path).parent.name: _read(path, lambda facts: facts) for path in manifests},
+    )
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """The rows of one evaluation, one for each scored frame."""
+    try:
+        rows = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(_TEXT, str),
+            keep_default_na=False,
+            na_values={metric: [""] for metric in METRICS},
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}; run the study again") from None
+    missing = [column for column in COLUMNS if column not in rows]
+    if missing or rows.empty:
+        fault = f"has no column {missing[0]}" if missing else "holds no row"
+        raise InputError(f"{path}: {fault}; {another('rows that `vsrbench evaluate` wrote')}")
+    return rows
+
+
+def _read(path: Path, take: Callable[[dict], dict]) -> dict[str, Any]:
+    try:
+        return take(json.loads(Path(path).read_text()))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; run the study again") from None
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise InputError(f"{path}: not what the study writes; {another('one that it wrote')}") from None
+
+
+def run_of(path: Path) -> tuple[str, int]:
+    """`runs/<variant>/seed_<seed>/provenance.json`, the other way round."""
+    variant, seed = Path(path).parts[-3:-1]
+    return variant, int(seed.removeprefix("seed_"))

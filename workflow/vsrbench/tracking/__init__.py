@@ -1,0 +1,1 @@
+"""Mirror finished results into W&B; nothing is read back."""

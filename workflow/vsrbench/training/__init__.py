@@ -1,0 +1,1 @@
+"""Train SPyNet and the networks, with checkpoints and bit-exact resume."""

@@ -1,0 +1,285 @@
+"""The training loop: whatever happens to the machine meanwhile, the same weights come out.
+
+Everything random is drawn from the seed and the iteration, so a checkpoint (network, optimiser, average, log)
+says all about the future of a run. The weights are bit-equal for the same kind of device, number of threads
+and libraries; those, and operations that have no deterministic form, are recorded in the provenance.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from vsrbench.core.config import TrainingConfig
+from vsrbench.core.device import deterministic, peak_memory_gib
+from vsrbench.core.distributed import Group, join
+from vsrbench.core.errors import InputError
+from vsrbench.core.files import atomic_write, remove_partials
+from vsrbench.core.provenance import begin, write_provenance
+from vsrbench.data.prefetch import prefetch
+from vsrbench.training.checkpoint import list_checkpoints, load_latest, room_for_checkpoints, save_checkpoint
+from vsrbench.training.lr_schedule import learning_rate
+from vsrbench.training.preemption import StopRequest, go_on_later
+from vsrbench.training.resource_usage import Usage
+from vsrbench.training.run_lock import HeldLock, lock_run
+from vsrbench.training.training_log import RunLog
+
+
+class Task(Protocol):
+    """What is trained, and on what."""
+
+    network: nn.Module
+    values_per_iteration: int  # that the loss of a global batch sums over
+
+    def batch(self, iteration: int, rank: int, world_size: int) -> dict[str, Tensor]:
+        """This process's share of an iteration's batch; called in background threads."""
+
+    def describe(self, iteration: int) -> str:
+        """Where the whole batch comes from, in words."""
+
+    def set_trainable(self, iteration: int) -> bool:
+        """Hold fixed or release parameters for this iteration; whether that changed any."""
+
+    def loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """The sum of the loss over a batch; `network` is this task's, possibly wrapped."""
+
+    def validate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Scores on a fixed subset, by name."""
+
+
+def fit(
+    task: Task,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    out: Path,
+    step: str,
+    identity: dict[str, Any],
+    on_nonfinite: str = "stop",
+    device: str | None = None,
+    workers: int = 2,
+) -> None:
+    """Train `task.network` and write `out`, with `train.jsonl`, `provenance.json` and checkpoints beside it.
+
+    Goes on from the last whole checkpoint there, provided that its run has the same `identity`.
+    On SIGTERM, SIGUSR1 and SIGINT it finishes the step, saves and exits with `interruption.GO_ON_LATER`.
+    `step` names the step for its code digest; `on_nonfinite` is "stop" or "skip".
+
+    Raises InputError for a loss that is not finite, a full disk, and an unfinished training of another kind.
+    """
+    begun = begin(step)
+    with (
+        StopRequest() as stop,
+        join(device, config.batch_size) as group,
+        _lock(out.parent, group, stop) as lock,
+    ):
+        trainer = Trainer(task, config, seed, out, identity, group)
+        with room_for_checkpoints(trainer.checkpoints, trainer.checkpoint_bytes()):
+            trainer.resume()
+            finished = trainer.train(stop, lock, on_nonfinite, workers)
+            if finished and group.rank == 0:
+                trainer.finish(begun, attempts=lock.owner.attempt)
+            group.wait()
+        if not finished:
+            go_on_later(requeue=group.rank == 0)
+
+
+class Trainer:
+    """One training, in this process: its tensors, its progress and its log."""
+
+    def __init__(
+        self, task: Task, config: TrainingConfig, seed: int, out: Path, identity: dict[str, Any], group: Group
+    ):
+        self.task, self.config, self.seed, self.identity, self.group = task, config, seed, identity, group
+        self.out, self.checkpoints = out, out.parent / "checkpoints"
+        self.network = task.network.to(group.device)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), config.learning_rate, config.betas, fused=True
+        )
+        self.average = None
+        if config.ema_decay is not None:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        if config.compile:
+            self.network.compile()
+        self.log = RunLog(out.parent / "train.jsonl" if group.rank == 0 else None, config.iterations)
+        self.usage = Usage()
+        self.iteration = 0  # the last one done
+        self.skipped: list[int] = []
+        self.nondeterministic: set[str] = set()
+
+    def checkpoint_bytes(self) -> int:
+        """Weights, two moments, and an average or the result."""
+        return 4 * sum(values.nbytes for values in self.network.state_dict().values())
+
+    def resume(self) -> None:
+        """Take up the last whole checkpoint, if there is one."""
+        state = load_latest(self.checkpoints, self.identity)
+        self.group.wait()  # all have read before one writes
+        if state is not None:
+            self.iteration, self.skipped = state["iteration"], state["skipped"]
+            self.nondeterministic.update(state["nondeterministic"])
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.usage = Usage(**state["usage"])
+        self.usage.note_machine(self.group)
+        self.log.open(state and state["log"], self.iteration)
+
+    def train(self, stop: StopRequest, lock: HeldLock | None, on_nonfinite: str, workers: int) -> bool:
+        """Do the iterations that are not done yet; False if asked to stop before the last."""
+        task, config, group = self.task, self.config, self.group
+        iterations = range(self.iteration + 1, config.iterations + 1)
+        task.set_trainable(iterations.start)
+        network = group.parallel(self.network)
+        end = time.perf_counter()
+        with (
+            deterministic(group.device, self.nondeterministic),
+            closing(prefetch(self._read, iterations, workers)) as batches,
+        ):
+            for iteration in iterations:
+                batch = {
+                    key: values.to(group.device, non_blocking=True) for key, values in next(batches).items()
+                }
+                waiting = time.perf_counter() - end
+
+                if task.set_trainable(iteration):
+                    network = group.parallel(self.network)
+                rate = learning_rate(config, iteration)
+                loss, norm = self._gradients(network, batch, iteration)
+                loss, stopping = group.sum(loss, bool(stop))
+                if isfinite(loss) and isfinite(norm):
+                    self._update(rate, norm)
+                    self.log.step(loss / task.values_per_iteration, norm)
+                else:
+                    self._refuse(iteration, loss, norm, on_nonfinite)
+                self.iteration = iteration
+                if lock is not None:
+                    lock.check()
+
+                last = iteration == config.iterations
+                scores = self._validate() if last or iteration % config.validation_interval == 0 else {}
+                start, end = end, time.perf_counter()
+                self.log.time(end - start, waiting)
+                if scores or last or iteration % config.log_interval == 0:
+                    self.log.write_interval(iteration, rate, peak_memory_gib(group.device), scores)
+                if stopping or last or iteration % config.checkpoint_interval == 0:
+                    self._save(lock)
+                if stopping:
+                    break
+        self.log.close()
+        return self.iteration == config.iterations
+
+    def finish(self, begun: dict[str, Any], attempts: int) -> None:
+        """Write what others read: the provenance, and last the weights."""
+        write_provenance(
+            self.out.parent / "provenance.json",
+            begun,
+            seed=self.seed,
+            identity=self.identity,
+            attempts=attempts,
+            iterations=self.iteration,
+            skipped_iterations=self.skipped,
+            nondeterministic_operations=sorted(self.nondeterministic),
+            result=self.log.last(),
+            **self.usage.facts(),
+        )
+        with atomic_write(self.out) as partial:
+            weights = self._result().state_dict()
+            partial.write_bytes(save({name: values.cpu().contiguous() for name, values in weights.items()}))
+
+    def _read(self, iteration: int) -> dict[str, Tensor]:
+        batch = self.task.batch(iteration, self.group.rank, self.group.world_size)
+        if self.group.device.type == "cuda":
+            batch = {key: values.pin_memory() for key, values in batch.items()}
+        return batch
+
+    def _gradients(self, network: nn.Module, batch: dict[str, Tensor], iteration: int) -> tuple[float, float]:
+        """Leave the gradient of the whole batch's loss in the parameters; this share's loss, and its norm."""
+        torch.manual_seed(self.seed * 2**32 + iteration)  # for whatever a network may draw
+        self.optimizer.zero_grad(set_to_none=True)
+        bfloat16 = self.config.precision == "bfloat16"
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=bfloat16):
+            loss = self.task.loss(network, batch)
+        (loss * self.group.world_size).backward()
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        return loss.item(), get_total_norm(gradients).item()
+
+    def _update(self, rate: float, norm: float) -> None:
+        if self.config.gradient_clip is not None:
+            clip_grads_with_norm_(self.network.parameters(), self.config.gradient_clip, torch.tensor(norm))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
+    def _refuse(self, iteration: int, loss: float, norm: float, on_nonfinite: str) -> None:
+        """Stop at, or record and skip, an iteration whose loss or gradient is not finite."""
+        batch = self.task.describe(iteration)
+        if on_nonfinite == "skip":
+            self.skipped.append(iteration)
+            self.log.write({"iteration": iteration, "skipped": batch})
+            return
+        checkpoints = [path.name for path in list_checkpoints(self.checkpoints)]
+        raise InputError(
+            f"{self.out.parent}: loss {loss}, gradient norm {norm} at iteration {iteration} ({batch}); last "
+            f"good checkpoint: {checkpoints[0] if checkpoints else 'none'}; lower training.learning_rate, "
+            "set training.gradient_clip, or go on with --on-nonfinite skip"
+        )
+
+    def _validate(self) -> dict[str, float]:
+        scores = {}
+        if self.group.rank == 0:
+            with torch.no_grad():
+                scores = self.task.validate(self._result(), self.group.device)
+        self.group.wait()
+        return scores
+
+    def _result(self) -> nn.Module:
+        return self.network if self.average is None else self.average.module
+
+    def _save(self, lock: HeldLock | None) -> None:
+        """A checkpoint: every process tells what it has used, the first one, which has the lock, writes."""
+        self.usage.account(self.group)
+        if self.group.rank == 0:
+            state = {
+                "identity": self.identity,
+                "finished": self.iteration == self.config.iterations,
+                "iteration": self.iteration,
+                "skipped": self.skipped,
+                "nondeterministic": sorted(self.nondeterministic),
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "usage": asdict(self.usage),
+                "log": self.log.state(),
+            }
+            lock.check()  # validation may have taken long, and saving deletes the checkpoints of a new owner
+            save_checkpoint(self.checkpoints, self.iteration, state)
+        self.group.wait()
+
+
+@contextmanager
+def _lock(run: Path, group: Group, stop: StopRequest) -> Iterator[HeldLock | None]:
+    """The run directory, held by the first process for all; leaves if asked to stop while waiting for it."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        open(run / "lock", "a").close()
+    except OSError as error:
+        raise InputError(f"{run}: cannot be written ({error.strerror})") from None
+    with lock_run(run, give_up=lambda: bool(stop)) if group.rank == 0 else nullcontext() as lock:
+        if group.sum(group.rank == 0 and lock is None)[0]:
+            go_on_later(requeue=group.rank == 0)
+        if lock is not None:
+            remove_partials(run)
+        yield lock
