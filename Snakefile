@@ -34,7 +34,7 @@ wildcard_constraints:
 localrules:
     all,
     resolve_variant,
-    state_recipe,
+    write_fingerprint,
     gate,
     all_data_is_good,
     all_gates_are_passed,
@@ -49,11 +49,11 @@ rule all:
 
 
 onstart:
-    take_turn()
+    lock_study()
     for reason in STUDY.left_out:
         print(f"Left out: {reason}.", flush=True)
     if workflow.executor_plugin.name == "slurm":
-        ask_cluster()
+        check_cluster_limits()
 
 
 onsuccess:
@@ -61,4 +61,4 @@ onsuccess:
 
 
 onerror:
-    print(*(last_words(path, failures()) for path in log), flush=True)
+    print(*(log_tail(path, failures()) for path in log), flush=True)

@@ -3,8 +3,8 @@
 Letters: n clips, t frames, c channels, h x w pixels, p patch edge, H heads; a frame has (h/p)(w/p) patches, a
 window N = t(h/p)(w/p) tokens of D = c p^2 values. Every token attends to every token, without a mask.
 
-Each attention maps (n, t, c, h, w) to (n, len(slots), c, h, w): `slots` are the frames that ask, and all
-frames answer.
+Each attention maps (n, t, c, h, w) to (n, len(output_indices), c, h, w): the queries come from the
+frames `output_indices` of the window, the keys and values from all of its frames.
 """
 
 from collections.abc import Sequence
@@ -52,8 +52,8 @@ class ConvolutionalAttention(nn.Module):
         self.value = conv3x3(c, c)
         self.output = conv3x3(c, c)
 
-    def forward(self, x: Tensor, slots: Sequence[int]) -> Tensor:
-        q = self._tokens(self.query, x[:, slots])
+    def forward(self, x: Tensor, output_indices: Sequence[int]) -> Tensor:
+        q = self._tokens(self.query, x[:, output_indices])
         k, v = self._tokens(self.key, x), self._tokens(self.value, x)
         attended = F.scaled_dot_product_attention(q, k, v)
         return per_frame(self.output, join_patches(attended, x.shape[-2:], self.patch_size))
@@ -77,9 +77,11 @@ class FullyConnectedAttention(nn.Module):
         self.value = nn.Linear(d, d, bias=False)
         self.output = nn.Linear(d, d, bias=False)
 
-    def forward(self, x: Tensor, slots: Sequence[int]) -> Tensor:
-        tokens, asking = (cut_patches(part, self.patch_size, 1).squeeze(1) for part in (x, x[:, slots]))
-        q, k, v = self.query(asking), self.key(tokens), self.value(tokens)
+    def forward(self, x: Tensor, output_indices: Sequence[int]) -> Tensor:
+        tokens, queries = (
+            cut_patches(part, self.patch_size, 1).squeeze(1) for part in (x, x[:, output_indices])
+        )
+        q, k, v = self.query(queries), self.key(tokens), self.value(tokens)
         attended = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v))
         attended = attended.transpose(1, 2).flatten(2)
         return join_patches(self.output(attended).unsqueeze(1), x.shape[-2:], self.patch_size)

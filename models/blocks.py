@@ -38,16 +38,16 @@ class ResidualBlock(nn.Module):
 class ResidualBlocks(nn.Sequential):
     """`num_blocks` residual blocks in a row.
 
-    With `recompute`, the backward pass keeps what goes into every fifth block only and computes the blocks
-    between again.
+    With `activation_checkpointing`, only the input of every fifth block is kept for the backward pass, which
+    recomputes the blocks between.
     """
 
     def __init__(self, num_feat: int, num_blocks: int):
         super().__init__(*(ResidualBlock(num_feat) for _ in range(num_blocks)))
-        self.recompute = False
+        self.activation_checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.recompute and torch.is_grad_enabled()):
+        if not (self.activation_checkpointing and torch.is_grad_enabled()):
             return self._run(x, 0, len(self))
         for first in range(0, len(self), 5):
             x = checkpoint(self._run, x, first, min(first + 5, len(self)), use_reentrant=False)
@@ -76,8 +76,8 @@ class ResidualStack(nn.Module):
 class FrameNorm(nn.Module):
     """Normalise each frame over all its values (c, h, w), biased variance, then apply an affine map.
 
-    The affine map has `affine_shape`: (c, h, w), a weight and a bias for every place as released, which is a
-    learned position code of its own and fixes the frame's size; or (c, 1, 1), one pair for each channel.
+    The affine map has `affine_shape`: (c, h, w), a weight and a bias for every value as released, which acts
+    as a learned positional encoding and fixes the frame's size; or (c, 1, 1), one pair for each channel.
     """
 
     def __init__(self, affine_shape: tuple[int, int, int]):

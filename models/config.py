@@ -8,7 +8,7 @@ CHOICES = {
     "attention": ("stcsa", "fcsa", "none"),
     "feed_forward": ("flow_aligned", "unaligned", "token_wise"),
     "flow": ("spynet", "oracle"),
-    "position_encoding": ("none", "as_released", "sinusoidal_3d", "learned"),
+    "positional_encoding": ("none", "as_released", "sinusoidal_3d", "learned"),
     "norm": ("spatial_affine", "channel"),
 }
 
@@ -22,10 +22,10 @@ class ModelConfig:
 
     num_frames: int = 5  # T, frames of one window; odd
     num_feat: int = 64  # C, feature channels
-    feat_size: int = 64  # edge in LR pixels of a training crop and of a test tile
+    feat_size: int = 64  # edge in LQ pixels of a training crop and of a test tile
     depth: int = 5  # transformer blocks
     num_heads: int = 1
-    patch_size: int = 8  # edge in LR pixels of an attention token
+    patch_size: int = 8  # edge in LQ pixels of an attention token
     num_extract_blocks: int = 5  # residual blocks before the transformer
     num_reconstruct_blocks: int = 30  # residual blocks after it
     num_feed_forward_blocks: int = 30  # residual blocks in each direction of a feed-forward layer
@@ -33,7 +33,7 @@ class ModelConfig:
     feed_forward: str = "flow_aligned"
     flow: str = "spynet"  # where the feed-forward's optical flow comes from
     flow_num_feat: int = 64  # widest layer of a SPyNet level
-    position_encoding: str = "as_released"
+    positional_encoding: str = "as_released"
     norm: str = "spatial_affine"
 
     def __post_init__(self) -> None:
@@ -67,8 +67,8 @@ class ModelConfig:
         """What ties the network to frames of `feat_size`, in one line; None where it takes any size."""
         if self.norm == "spatial_affine":
             setting = "model.norm spatial_affine"
-        elif self.position_encoding == "learned":
-            setting = "model.position_encoding learned"
+        elif self.positional_encoding == "learned":
+            setting = "model.positional_encoding learned"
         else:
             return None
         return f"{setting} ties the network to {self.feat_size} x {self.feat_size} pixels"

@@ -1,7 +1,7 @@
 """The block's second half: what happens to a frame's features after attention (paper, section 4.3).
 
-Each feed-forward takes the normalised features of the kept frames and of their neighbours before and
-after, and gives what the block adds, all of them (n, k, c, h, w). `lq` are the kept low-quality frames
+Each feed-forward takes the normalised features of the output frames and of their neighbours before and
+after, and gives what the block adds, all of them (n, k, c, h, w). `lq` are the low-quality output frames
 (n, k, 3, h, w), and `flows` their two flows (n, k, 2, h, w), the first pulling the frame before onto each
 frame and the second the frame after. At the ends of a window the missing neighbour is the frame itself.
 """
@@ -31,12 +31,14 @@ class UnalignedFeedForward(nn.Module):
         self.forward_stack = ResidualStack(c + 3, c, blocks)
         self.fusion = nn.Conv2d(2 * c, c, 1)
 
-    def forward(self, before: Tensor, kept: Tensor, after: Tensor, lq: Tensor, flows: Flows | None) -> Tensor:
+    def forward(
+        self, before: Tensor, output: Tensor, after: Tensor, lq: Tensor, flows: Flows | None
+    ) -> Tensor:
         flows_forward, flows_backward = flows or (None, None)
         backward = self._restore(self.backward_stack, lq, after, flows_backward)
         forward = self._restore(self.forward_stack, lq, before, flows_forward)
         fused = self.fusion(torch.cat([backward, forward], dim=1))
-        return F.leaky_relu(fused, SLOPE, inplace=True).unflatten(0, kept.shape[:2])
+        return F.leaky_relu(fused, SLOPE, inplace=True).unflatten(0, output.shape[:2])
 
     def _restore(self, stack: nn.Module, lq: Tensor, neighbours: Tensor, flows: Tensor | None) -> Tensor:
         return stack(torch.cat([lq.flatten(0, 1), self._align(neighbours, flows)], dim=1))
@@ -64,9 +66,11 @@ class TokenWiseFeedForward(nn.Module):
         self.patch_size = config.patch_size
         self.layers = nn.Sequential(nn.Linear(d, d), nn.ReLU(inplace=True), nn.Linear(d, d))
 
-    def forward(self, before: Tensor, kept: Tensor, after: Tensor, lq: Tensor, flows: Flows | None) -> Tensor:
-        tokens = cut_patches(kept, self.patch_size, 1)
-        return join_patches(self.layers(tokens), kept.shape[-2:], self.patch_size)
+    def forward(
+        self, before: Tensor, output: Tensor, after: Tensor, lq: Tensor, flows: Flows | None
+    ) -> Tensor:
+        tokens = cut_patches(output, self.patch_size, 1)
+        return join_patches(self.layers(tokens), output.shape[-2:], self.patch_size)
 
 
 FEED_FORWARDS = {

@@ -20,7 +20,7 @@ _OFFICIAL_NAMES = (
     (r"^extraction\.blocks\.", r"feature_extraction."),
     (r"^spynet\.levels\.(\d+)\.(\d+)\.", r"spynet.spynet.basic_module.\1.basic_module.\2.conv."),
     (r"^spynet\.(mean|std)$", r"spynet.spynet.\1"),
-    (r"^position_encoding\.frequencies$", r"pos_embedding.penc.inv_freq"),
+    (r"^positional_encoding\.frequencies$", r"pos_embedding.penc.inv_freq"),
     (r"^blocks\.(\d+)\.norm1\.", r"transformer.layers.\1.0.fn.norm."),
     (r"^blocks\.(\d+)\.attention\.query\.", r"transformer.layers.\1.0.fn.fn.to_q."),
     (r"^blocks\.(\d+)\.attention\.key\.", r"transformer.layers.\1.0.fn.fn.to_k."),
@@ -47,7 +47,7 @@ _BUILT_IN = {
     "attention": "stcsa",
     "feed_forward": "flow_aligned",
     "flow": "spynet",
-    "position_encoding": "as_released",
+    "positional_encoding": "as_released",
     "norm": "spatial_affine",
     "feat_size": 64,
     "num_feed_forward_blocks": 30,
@@ -79,7 +79,7 @@ def load_official(
     model = VSRTransformer(
         ModelConfig(num_frames=num_frames, num_heads=num_heads, patch_size=patch_size, **sizes)
     )
-    # Releases of the package that makes the position code differ in what they store.
+    # Releases of the package that makes the positional encoding differ in what they store.
     code = {name for name in tensors if name.startswith("pos_embedding.")} - {"pos_embedding.penc.inv_freq"}
     fill(model, origin, {name: tensor for name, tensor in tensors.items() if name not in code}, official_name)
     return model.eval()

@@ -1,7 +1,7 @@
 """The Video Super-Resolution Transformer (Cao et al., arXiv 2106.06847), exactly as its code was released.
 
-Clips are (n, t, 3, h, w), RGB in [0, 1]; features (n, t, c, h, w), in memory with the channels last. A slot
-is a frame's place in the window.
+Clips are (n, t, 3, h, w), RGB in [0, 1]; features (n, t, c, h, w), in memory with the channels last.
+Of `output_indices`, frames of the window by their index, only those frames are computed.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from models.blocks import FrameNorm, Reconstruction, ResidualBlocks, ResidualSta
 from models.config import ModelConfig
 from models.feed_forward import FEED_FORWARDS, Flows
 from models.optical_flow import SPyNet
-from models.position_encoding import POSITION_ENCODINGS
+from models.positional_encoding import POSITIONAL_ENCODINGS
 
 SCALE = 4
 
@@ -36,24 +36,27 @@ class TransformerBlock(nn.Module):
         self.norm2 = _norm(config)
         self.feed_forward = FEED_FORWARDS[config.feed_forward](config)
 
-    def forward(self, x: Tensor, clip: Tensor, flows: Flows | None, keep: Sequence[int]) -> Tensor:
-        """Features of the slots `keep`, (n, len(keep), c, h, w), computing nothing that they do not need."""
+    def forward(self, x: Tensor, clip: Tensor, flows: Flows | None, output_indices: Sequence[int]) -> Tensor:
+        """Features (n, len(output_indices), c, h, w), computing nothing that they do not need."""
         last = x.shape[1] - 1
-        before = [max(slot - 1, 0) for slot in keep]
-        after = [min(slot + 1, last) for slot in keep]
-        read = sorted({*before, *keep, *after})
+        before = [max(index - 1, 0) for index in output_indices]
+        after = [min(index + 1, last) for index in output_indices]
+        read = sorted({*before, *output_indices, *after})
         x = self.attend(x, read)
         z = per_frame(self.norm2, x)
-        before, kept, after = ([read.index(slot) for slot in slots] for slots in (before, keep, after))
+        before, output, after = (
+            [read.index(index) for index in indices] for indices in (before, output_indices, after)
+        )
         if flows is not None:
-            flows = flows[0][:, keep], flows[1][:, keep]
-        return x[:, kept] + self.feed_forward(z[:, before], z[:, kept], z[:, after], clip[:, keep], flows)
+            flows = flows[0][:, output_indices], flows[1][:, output_indices]
+        update = self.feed_forward(z[:, before], z[:, output], z[:, after], clip[:, output_indices], flows)
+        return x[:, output] + update
 
-    def attend(self, x: Tensor, slots: Sequence[int]) -> Tensor:
+    def attend(self, x: Tensor, frame_indices: Sequence[int]) -> Tensor:
         if self.attention is None:
-            return x[:, slots]
+            return x[:, frame_indices]
         y = per_frame(self.norm1, x)
-        return x[:, slots] + (y[:, slots] + self.attention(y, slots))
+        return x[:, frame_indices] + (y[:, frame_indices] + self.attention(y, frame_indices))
 
 
 class VSRTransformer(nn.Module):
@@ -62,10 +65,10 @@ class VSRTransformer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self._recompute = False
+        self._activation_checkpointing = False
         self.extraction = ResidualStack(3, config.num_feat, config.num_extract_blocks)
         self.spynet = SPyNet(config.flow_num_feat) if config.flow_source == "spynet" else None
-        self.position_encoding = POSITION_ENCODINGS[config.position_encoding](config)
+        self.positional_encoding = POSITIONAL_ENCODINGS[config.positional_encoding](config)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.depth))
         self.reconstruction = Reconstruction(config.num_feat, config.num_reconstruct_blocks)
 
@@ -100,15 +103,19 @@ class VSRTransformer(nn.Module):
         return self.spynet(ref.flatten(0, 1), supp.flatten(0, 1)).unflatten(0, ref.shape[:2]).chunk(2)
 
     def transform(
-        self, features: Tensor, clip: Tensor, flows: Flows | None, keep: Sequence[int] | None = None
+        self,
+        features: Tensor,
+        clip: Tensor,
+        flows: Flows | None,
+        output_indices: Sequence[int] | None = None,
     ) -> Tensor:
-        """Position code and transformer blocks; the last block gives only the slots `keep` (default all)."""
+        """Add the positional encoding and apply the blocks; the last gives `output_indices` (all)."""
         every = list(range(features.shape[1]))
-        x = self.position_encoding(features.to(clip.dtype))  # autocast must not narrow the residual path
+        x = self.positional_encoding(features.to(clip.dtype))  # autocast must not narrow the residual path
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, clip, flows, every)
-        return last(x, clip, flows, every if keep is None else keep)
+        return last(x, clip, flows, every if output_indices is None else output_indices)
 
     def reconstruct(self, features: Tensor, clip: Tensor) -> Tensor:
         """Frames (n, t, 3, 4h, 4w) from their features and low-quality frames (n, t, 3, h, w)."""
@@ -116,16 +123,16 @@ class VSRTransformer(nn.Module):
         return per_frame(self.reconstruction, features) + enlarged.unflatten(0, clip.shape[:2])
 
     @property
-    def recompute(self) -> bool:
+    def activation_checkpointing(self) -> bool:
         """Whether the backward pass computes the residual blocks again, to hold less in memory."""
-        return self._recompute
+        return self._activation_checkpointing
 
-    @recompute.setter
-    def recompute(self, value: bool) -> None:
-        self._recompute = value
+    @activation_checkpointing.setter
+    def activation_checkpointing(self, value: bool) -> None:
+        self._activation_checkpointing = value
         for module in self.modules():
             if isinstance(module, ResidualBlocks):
-                module.recompute = value
+                module.activation_checkpointing = value
 
     def _check(self, clip: Tensor) -> None:
         t, (h, w) = clip.shape[1], clip.shape[-2:]

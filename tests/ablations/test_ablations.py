@@ -33,7 +33,7 @@ PARTS = {
     "attention": r"blocks\.\d+\.(norm1|attention)\.",
     "feed_forward": r"blocks\.\d+\.feed_forward\.|spynet\.",
     "flow": r"spynet\.",
-    "position_encoding": r"position_encoding\.",
+    "positional_encoding": r"positional_encoding\.",
     "norm": r"blocks\.\d+\.norm\d\.",
 }
 
@@ -47,10 +47,10 @@ PARAMETERS = {
     "oracle_flow": 32_564_335 - 1_440_300,
     "channel_norm": 32_564_335 - 10 * 2 * (64**3 - 64),
     "no_position_information": 32_564_335 - 10 * 2 * (64**3 - 64),
-    "no_position_encoding": 32_564_335,
+    "no_positional_encoding": 32_564_335,
     "three_frames": 32_564_335,
-    "position_encoding_as_described": 32_564_335,
-    "learned_position_encoding": 32_564_335 + 5 * 64**3,
+    "positional_encoding_as_described": 32_564_335,
+    "learned_positional_encoding": 32_564_335 + 5 * 64**3,
     "no_attention": 32_564_335 - 5 * (75_136 + 2 * 64**3),
 }
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.official import official_name
-from models.position_encoding import frequencies, sinusoidal_code
+from models.positional_encoding import frequencies, sinusoidal_code
 
 SLOTS = range(5)
 
@@ -55,7 +55,7 @@ def test_extraction(golden, model, clip):
 
 
 def test_position_code(golden, model):
-    code = model.position_encoding(torch.zeros(1, 5, 8, 64, 64))
+    code = model.positional_encoding(torch.zeros(1, 5, 8, 64, 64))
     golden.assert_close(code[0], "out/pos_encoding", 2e-6)
 
 
@@ -129,8 +129,10 @@ def assert_gradients(golden, model: nn.Module) -> None:
         assert distance <= 2e-3 * expected.norm(), entry
 
 
-@pytest.mark.parametrize("slots, num_frames", [(3, 3), (5, 5), (6, 5), (7, 7), (9, 9)])
-def test_position_codes_of_other_windows(functions, slots, num_frames):
+@pytest.mark.parametrize("num_used, num_frames", [(3, 3), (5, 5), (6, 5), (7, 7), (9, 9)])
+def test_position_codes_of_other_windows(functions, num_used, num_frames):
     for interleaved, name in ((False, "released"), (True, "interleaved")):
         code = sinusoidal_code(frequencies(num_frames), (8, 10, 12), interleaved)
-        functions.assert_close(code[:slots], f"pe/{name}_T{slots}_numframe{num_frames}_C8_H10_W12", 2e-6)
+        functions.assert_close(
+            code[:num_used], f"pe/{name}_T{num_used}_numframe{num_frames}_C8_H10_W12", 2e-6
+        )

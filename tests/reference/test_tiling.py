@@ -16,7 +16,7 @@ def test_windows():
     for row in TABLES["windows"]:
         window = centred_window(row["centre"], row["num_frames"], row["length"])
         assert list(window.frames) == row["window"], row
-        assert window.frames[window.keep[0]] == row["centre"]
+        assert window.frames[window.output_indices[0]] == row["centre"]
 
 
 @pytest.mark.parametrize("row", TABLES["tiles"], ids=lambda row: f"{row['height']}x{row['width']}")

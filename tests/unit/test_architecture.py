@@ -21,13 +21,13 @@ LIBRARY = ROOT / "workflow" / "vsrbench"
 ALLOWED = {
     "core": set(),
     "data": {"core"},
-    "results": {"core", "data"},
+    "results": {"core"},
     "training": {"core", "data"},  # an edit in any other package must not repeat a training
     "evaluation": {"core", "data", "results"},
-    "orchestration": {"core", "data", "training", "evaluation", "results"},
+    "orchestration": {"core", "data", "training", "evaluation"},
     "report": {"core", "data", "results", "evaluation"},
     "tracking": {"core", "results"},
-    "benchmarks": {"core", "data", "results", "training", "evaluation", "report", "orchestration"},
+    "benchmarks": {"core", "data", "training", "evaluation"},
 }
 
 

@@ -10,8 +10,8 @@ from vsrbench.orchestration.slurm import check_cluster, check_shares, wait_for_e
 from vsrbench.orchestration.time_limits import flow_minutes, training_minutes
 from vsrbench.tracking.wandb_settings import read_destination
 from vsrbench.core.errors import InputError
-from vsrbench.orchestration.failed_jobs import last_words
-from vsrbench.report.figure_list import figures_of, looked_into
+from vsrbench.orchestration.failed_jobs import log_tail
+from vsrbench.report.figure_list import figures_of, inspected_variants
 from vsrbench.core.provenance import STEPS, code_digest
 from vsrbench.orchestration.study import check_names, load_study
 from vsrbench.orchestration.study_lock import hold_study
@@ -54,7 +54,7 @@ SCORING = {
 RESTORING = {key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_overlap", "precision")}
 
 
-def recipe(step, variant):
+def step_fingerprint(step, variant):
     """What the result of a step depends on besides its files; of variants, titles and questions are none of it."""
     resolved = STUDY.variants[variant].to_dict()
     settings = {
@@ -107,11 +107,11 @@ def evaluations(*variants):
     ]
 
 
-def probes():
+def inspections():
     """What is seen inside a network of each kind of attention, with its first seed."""
     return [
-        f"results/{STUDY.name}/probes/{dataset}/{variant}/seed_{STUDY.settings['seeds'][0]}.safetensors"
-        for variant in looked_into(STUDY.variants)
+        f"results/{STUDY.name}/inspections/{dataset}/{variant}/seed_{STUDY.settings['seeds'][0]}.safetensors"
+        for variant in inspected_variants(STUDY.variants)
         for dataset in STUDY.scores(variant)
     ]
 
@@ -138,7 +138,7 @@ def results():
     for. Weights are not: whoever put them elsewhere would train anew.
     """
     ends = ["tables/ablations.csv", "figures/comparison.png", "report.html", "wandb/mirrored"]
-    return [*(f"results/{STUDY.name}/{end}" for end in ends), *evaluations(), *probes(), *runtimes()]
+    return [*(f"results/{STUDY.name}/{end}" for end in ends), *evaluations(), *inspections(), *runtimes()]
 
 
 def summary():
@@ -157,13 +157,13 @@ def failures():
     return [(job.rule.name, list(job.log)) for job in jobs if not job.is_group()]
 
 
-def take_turn():
+def lock_study():
     """Before the first job: hold the study against other starts. Dry runs and jobs have no hooks, and do not."""
     with faults_in_one_line():
         hold_study(Path("results", STUDY.name))
 
 
-def ask_cluster():
+def check_cluster_limits():
     """Before the first job is submitted: would Slurm take them all, and has an earlier start come to its end?"""
     jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
     with faults_in_one_line():

@@ -19,16 +19,16 @@ rule resolve_variant:
 
 # An `ancient` input hides what else has changed: where its own job runs too, Snakemake does not look at the params
 # of the jobs behind it. So what repeats such a job is not a param of it, but a file like any other.
-rule state_recipe:
+rule write_fingerprint:
     "Write down the settings and the digest of the code that a step's result depends on; others repeat the step."
     output:
-        "results/{study}/recipes/{step}/{variant}.txt",
+        "results/{study}/fingerprints/{step}/{variant}.txt",
     log:
-        "results/{study}/logs/state_recipe/{step}_{variant}.log",
+        "results/{study}/logs/write_fingerprint/{step}_{variant}.log",
     params:
-        recipe=lambda wildcards: str(recipe(wildcards.step, wildcards.variant)),
+        fingerprint=lambda wildcards: str(step_fingerprint(wildcards.step, wildcards.variant)),
     shell:
-        "echo {params.recipe:q} > {output:q} 2> {log:q}"
+        "echo {params.fingerprint:q} > {output:q} 2> {log:q}"
 
 
 rule generate_photo_motion:

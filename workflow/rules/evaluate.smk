@@ -1,6 +1,6 @@
 # Needs: weights (train.smk) and verified data (data.smk).
 # Gives: results/{study}/evaluations/{dataset}/{variant}/seed_{seed}.csv      one row per frame
-#        results/{study}/probes/{dataset}/{variant}/seed_{seed}.safetensors   attention and flow of a few frames
+#        results/{study}/inspections/{dataset}/{variant}/seed_{seed}.safetensors   attention and flow of a few frames
 #        results/{study}/evaluations/{dataset}/gate.json                      bicubic against its anchors
 # Bicubic is scored first by the same code; networks are scored only where it meets the published anchor.
 
@@ -9,7 +9,7 @@ rule evaluate:
     "Score one variant's restored frames against the ground truth."
     input:
         unpack(network),
-        recipe="results/{study}/recipes/evaluate/full.txt",
+        fingerprint="results/{study}/fingerprints/evaluate/full.txt",
         manifest="results/{study}/data/{dataset}/manifest.json",
     output:
         rows="results/{study}/evaluations/{dataset}/{variant}/seed_{seed}.csv",
@@ -29,22 +29,22 @@ rule evaluate:
         " --rows {output.rows:q} --frames {output.frames:q} --log {log:q}"
 
 
-rule probe:
+rule inspect:
     "Look inside one network, for the figures of attention and optical flow."
     input:
         config=ancient("results/{study}/configs/{variant}.yaml"),
-        recipe="results/{study}/recipes/probe/{variant}.txt",
+        fingerprint="results/{study}/fingerprints/inspect/{variant}.txt",
         weights="results/{study}/runs/{variant}/seed_{seed}/weights.safetensors",
         manifest="results/{study}/data/{dataset}/manifest.json",
     output:
-        "results/{study}/probes/{dataset}/{variant}/seed_{seed}.safetensors",
+        "results/{study}/inspections/{dataset}/{variant}/seed_{seed}.safetensors",
     log:
-        "results/{study}/logs/probe/{dataset}_{variant}_seed_{seed}.log",
+        "results/{study}/logs/inspect/{dataset}_{variant}_seed_{seed}.log",
     resources:
         mem_mb=8000,
         runtime=60,
     shell:
-        "vsrbench probe --config {input.config:q} --weights {input.weights:q} --manifest {input.manifest:q}"
+        "vsrbench inspect --config {input.config:q} --weights {input.weights:q} --manifest {input.manifest:q}"
         " --out {output:q} --log {log:q}"
 
 
@@ -59,9 +59,9 @@ rule gate:
         "results/{study}/logs/gate/{dataset}.log",
     params:
         code=CODE["gate"],
-        least_clip=flags(**STUDY.least_clip()),
+        min_clip_size=flags(**STUDY.min_clip_size()),
     shell:
-        "vsrbench gate --rows {input.rows:q} --manifest {input.manifest:q} {params.least_clip:q}"
+        "vsrbench gate --rows {input.rows:q} --manifest {input.manifest:q} {params.min_clip_size:q}"
         " --out {output:q} --log {log:q}"
 
 

@@ -6,7 +6,7 @@ rule measure_runtime:
     "Time one variant, alone on its machine."
     input:
         config=ancient("results/{study}/configs/{variant}.yaml"),
-        recipe="results/{study}/recipes/measure_runtime/{variant}.txt",
+        fingerprint="results/{study}/fingerprints/measure_runtime/{variant}.txt",
     output:
         "results/{study}/runtime/{variant}.json",
     log:

@@ -19,7 +19,7 @@ rule make_tables:
     "Compare every variant with the full model, and the full model with what was published."
     input:
         **MEASURED,
-        recipe="results/{study}/recipes/make_tables/full.txt",
+        fingerprint="results/{study}/fingerprints/make_tables/full.txt",
     output:
         multiext("results/{study}/tables/ablations", ".md", ".csv", ".tex", ".txt", "_tidy.csv"),
         multiext("results/{study}/tables/published", ".csv", ".md"),
@@ -36,8 +36,8 @@ rule make_figures:
     "Draw what the tables say, with its uncertainty, and restored frames side by side."
     input:
         **MEASURED,
-        recipe="results/{study}/recipes/make_figures/full.txt",
-        probes=probes(),
+        fingerprint="results/{study}/fingerprints/make_figures/full.txt",
+        inspections=inspections(),
     output:
         *[
             report(
@@ -59,7 +59,7 @@ rule make_report:
     "Answer the study's questions on one page that needs no network."
     input:
         **MEASURED,
-        recipe="results/{study}/recipes/make_report/full.txt",
+        fingerprint="results/{study}/fingerprints/make_report/full.txt",
         figures=expand("results/{study}/figures/{figure}.svg", study=STUDY.name, figure=FIGURES),
     output:
         page="results/{study}/report.html",

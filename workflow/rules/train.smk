@@ -28,7 +28,7 @@ else:
         input:
             store="results/{study}/data/photo_motion/store/train/index.json",
             validation_store="results/{study}/data/photo_motion/store/validation/index.json",
-            recipe="results/{study}/recipes/train_flow/full.txt",
+            fingerprint="results/{study}/fingerprints/train_flow/full.txt",
             # Not read: damaged data must be known before anything is trained.
             all_data=ancient("results/{study}/data/all_is_good"),
         output:
@@ -54,7 +54,7 @@ rule train:
     "Train one variant with one seed; a run that was interrupted goes on from its last checkpoint."
     input:
         config=ancient("results/{study}/configs/{variant}.yaml"),
-        recipe="results/{study}/recipes/train/{variant}.txt",
+        fingerprint="results/{study}/fingerprints/train/{variant}.txt",
         store=f"results/{{study}}/data/{TRAIN_ON}/store/train/index.json",
         validation_store=f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
         flow_weights=flow_weights,

@@ -12,6 +12,6 @@ make_figures(
     runtimes=files.runtimes,
     provenance=files.provenance,
     manifests=files.manifests,
-    probes=files.probes,
+    inspections=files.inspections,
     folder=Path(snakemake.output[0]).parent,  # noqa: F821
 )

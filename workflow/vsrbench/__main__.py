@@ -15,7 +15,7 @@ from pathlib import Path
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import explain
 from vsrbench.core.gpu_lease import lease_gpu, share_gpus
-from vsrbench.core.malloc import keep_freed_memory
+from vsrbench.core.malloc import retain_freed_memory
 
 # The commands that use a GPU, and how many of those that a Slurm job was given.
 GPUS = {"train": "all", "train-flow": "one", "evaluate": "one", "measure-runtime": "one", "plan": "one"}
@@ -26,14 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., None] = options.pop("command")
     gpus = GPUS.get(options.pop("step"))
-    keep_freed_memory()
+    retain_freed_memory()
     try:
         _log_to(options.pop("log"))
         if gpus == "all":
             share_gpus(sys.argv[1:] if arguments is None else arguments)
         with lease_gpu() if gpus else nullcontext():
             if gpus:
-                _Lazily("core.device", "keep_float32")()
+                _Lazily("core.device", "disable_tf32")()
             command(**options)
     except InputError as error:
         logging.getLogger("vsrbench").error("%s", error)
@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--weights", type=Path)
     option("--degradation", help="that the frames must be of")
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
-    option("--tile-overlap", type=int, help="LR pixels; half a tile, as released, by default")
+    option("--tile-overlap", type=int, help="LQ pixels; half a tile, as released, by default")
     option("--precision", choices=["float32", "bfloat16"], default="float32")
     option("--metrics", nargs="+", default=argparse.SUPPRESS, metavar="METRIC", help="all by default")
     option("--lpips-weights", type=Path, help="folder of LPIPS backbones; torch's hub cache without it")
@@ -155,9 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     option("--frames", type=Path, required=True, help="folder for a few restored frames")
 
     option = add(
-        "probe",
+        "inspect",
         "evaluation.inspect_network",
-        "probe",
+        "inspect",
         "Look inside a network: its attention and optical flow.",
     )
     option("--config", type=Path, required=True, help="resolved variant")
@@ -168,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     option = add("gate", "evaluation.gate", "gate", "Hold bicubic's scores against the published anchors.")
     option("--rows", type=Path, required=True)
     option("--manifest", type=Path, required=True)
-    option("--least-frames", type=_positive, default=1, help="that a clip must have to be restored")
-    option("--least-edge", type=_positive, default=1, help="in LQ pixels, that a clip must have")
+    option("--min-frames", type=_positive, default=1, help="that a clip must have to be restored")
+    option("--min-edge", type=_positive, default=1, help="in LQ pixels, that a clip must have")
     option("--out", type=Path, required=True)
 
     option = add("measure-runtime", "evaluation.runtime", "measure_runtime", "Time one variant.")

@@ -18,7 +18,7 @@ TINY = dict(
 
 
 def test_measures_stand_in_one_table_with_their_plain_counterparts(tmp_path, capsys):
-    names = ["whole_frame_float32", "step_bfloat16_recompute", "tiled_float32"]
+    names = ["whole_frame_float32", "step_bfloat16_activation_checkpointing", "tiled_float32"]
     network.compare(names, size=(64, 64), rounds=2, out=tmp_path / "bench.csv", **TINY)
     with open(tmp_path / "bench.csv", newline="") as file:
         rows = {row["measure"]: row for row in csv.DictReader(file)}
@@ -35,7 +35,7 @@ def test_measures_stand_in_one_table_with_their_plain_counterparts(tmp_path, cap
 
 def test_a_call_that_restores_several_frames_is_counted_by_the_frame(monkeypatch):
     monkeypatch.setattr(network.time, "perf_counter", iter([1.0, 7.0]).__next__)
-    network._begin(lambda: iter([3]), keep_freed=False)
+    network._begin(lambda: iter([3]), retain_freed=False)
     assert network._seconds() == 2
 
 

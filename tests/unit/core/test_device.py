@@ -84,5 +84,5 @@ def test_commands_keep_float32(tf32, monkeypatch):
 
 
 def test_benchmarks_keep_float32(tf32):
-    network._begin(lambda: iter([tf32()]), keep_freed=False)
+    network._begin(lambda: iter([tf32()]), retain_freed=False)
     assert not next(network._calls)

@@ -15,7 +15,7 @@ from vsrbench.core.files import atomic_write, explain
 from vsrbench.data.clips import write_frame
 from vsrbench.data.manifest import read_manifest
 from vsrbench.data.photo_motion import generate
-from vsrbench.evaluation.inspect_network import read_probe
+from vsrbench.evaluation.inspect_network import read_inspection
 from vsrbench.results import study_results
 
 
@@ -121,7 +121,7 @@ def test_other_errors_of_the_system_are_not_explained():
         load_variant,
         read_manifest,
         study_results.read_rows,
-        lambda path: read_probe(path, "city"),
+        lambda path: read_inspection(path, "city"),
         lambda path: study_results._read(path, dict),
     ],
 )

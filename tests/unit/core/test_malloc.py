@@ -8,10 +8,10 @@ import pytest
 FAULTS = """
 import ctypes, resource, sys
 import torch
-from vsrbench.core.malloc import keep_freed_memory
+from vsrbench.core.malloc import retain_freed_memory
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: huge pages are few, whoever keeps them
 if sys.argv[1] == "keep":
-    keep_freed_memory()
+    retain_freed_memory()
 for _ in range(20):
     torch.zeros(2**24)  # 64 MiB
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)

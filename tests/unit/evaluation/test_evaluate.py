@@ -87,10 +87,10 @@ def test_bicubic_has_a_row_for_every_frame(manifest, no_lpips):
         [c, t] for c in ("first", "second") for t in range(FRAMES)
     ]
     assert set(rows["variant"]) == {"bicubic"} and set(rows["trained_on"]) == {""}
-    assert rows[["lpips_alex", "lpips_squeeze", "t_lp"]].isna().all(axis=None)
+    assert rows[["lpips_alex", "lpips_squeeze", "tlp"]].isna().all(axis=None)
     # Motion takes the frame before, which the first one of a clip lacks.
     assert (
-        rows.groupby("clip")["t_of"].apply(lambda column: column.isna().tolist()).tolist()
+        rows.groupby("clip")["tof"].apply(lambda column: column.isna().tolist()).tolist()
         == [[True] + [False] * (FRAMES - 1)] * 2
     )
     assert (rows["psnr_rgb"] > 25).all() and (rows["ssim_y"] < 1).all()
@@ -126,7 +126,7 @@ def test_lpips_and_motion_of_lpips(manifest, lpips_weights):
     alex = lpips(restored, gt, net="alex", weights=lpips_weights)
     np.testing.assert_allclose(rows["lpips_alex"][:FRAMES], alex, atol=2e-6)
     changes = [lpips(frames[1:], frames[:-1], weights=lpips_weights) for frames in (restored, gt)]
-    np.testing.assert_allclose(rows["t_lp"][1:FRAMES], 100 * abs(changes[0] - changes[1]), atol=1e-4)
+    np.testing.assert_allclose(rows["tlp"][1:FRAMES], 100 * abs(changes[0] - changes[1]), atol=1e-4)
     assert rows["lpips_squeeze"].notna().all()
 
 
@@ -142,9 +142,9 @@ def test_exact_frames_have_infinite_psnr(tmp_path):
 def test_motion_only_between_neighbours(manifest):
     clip = replace(load_clips(manifest, "test")[0], scored=(0, 2, 3))
     restored = clip.read_gt(clip.scored)
-    rows = list(Scorer(["t_of"]).score(clip, restored))
-    assert [np.isnan(row["t_of"]) for row in rows] == [True, True, False]
-    assert rows[2]["t_of"] == 0
+    rows = list(Scorer(["tof"]).score(clip, restored))
+    assert [np.isnan(row["tof"]) for row in rows] == [True, True, False]
+    assert rows[2]["tof"] == 0
 
 
 def test_weights_of_another_network_are_refused(manifest, network):

@@ -164,10 +164,10 @@ def test_a_network_cannot_pass_for_bicubic(study):
     ("least", "said"),
     [
         (
-            {"least_frames": FRAMES + 2},
+            {"min_frames": FRAMES + 2},
             "clips: clip coffee has 5 frames, fewer than a window of 7; leave it out",
         ),
-        ({"least_edge": 40}, "clips: clip coffee has 48x36 LQ pixels, less than a tile of 40; leave it out"),
+        ({"min_edge": 40}, "clips: clip coffee has 48x36 LQ pixels, less than a tile of 40; leave it out"),
     ],
 )
 def test_a_clip_that_no_network_could_restore_is_named_before_any_is_trained(study, least, said):
@@ -175,7 +175,7 @@ def test_a_clip_that_no_network_could_restore_is_named_before_any_is_trained(stu
     with pytest.raises(InputError, match=f"^[^\n]*{said}[^\n]*$"):
         gate(**paths, out=study.folder / "gate.json", **least)
     assert not (study.folder / "gate.json").exists()
-    gate(**paths, out=study.folder / "gate.json", least_frames=FRAMES, least_edge=36)
+    gate(**paths, out=study.folder / "gate.json", min_frames=FRAMES, min_edge=36)
 
 
 def test_no_anchor_passes_and_says_so(study):

@@ -57,7 +57,7 @@ def to_tensor(lq):
     [
         (5, 16, 16, {}),
         (7, 24, 33, {}),
-        (6, 30, 16, dict(num_frames=3, norm="channel", position_encoding="learned")),
+        (6, 30, 16, dict(num_frames=3, norm="channel", positional_encoding="learned")),
         (5, 17, 40, dict(attention="fcsa", feed_forward="token_wise")),
         (8, 20, 20, dict(num_frames=7, num_heads=2, feed_forward="unaligned", attention="none")),
         (3, 16, 20, dict(num_frames=1)),
@@ -115,8 +115,8 @@ def test_consecutive_windows_keep_each_frame_once_with_its_neighbours(num_frames
     for window in consecutive_windows(num_frames, length, range(length)):
         assert len(window.frames) == num_frames
         assert set(window.frames) <= set(range(length))
-        for slot in window.keep:
-            frame = window.frames[slot]
+        for index in window.output_indices:
+            frame = window.frames[index]
             kept.append(frame)
             for distance in range(1, num_frames // 4 + 1):
                 for neighbour in (frame - distance, frame + distance):
@@ -126,7 +126,7 @@ def test_consecutive_windows_keep_each_frame_once_with_its_neighbours(num_frames
 
 def test_clip_shorter_than_the_window_repeats_its_last_frame():
     (window,) = consecutive_windows(5, 3, range(3))
-    assert (window.frames, window.keep) == ((0, 1, 2, 2, 2), (0, 1, 2))
+    assert (window.frames, window.output_indices) == ((0, 1, 2, 2, 2), (0, 1, 2))
 
 
 @pytest.mark.parametrize("overlap", [None, 0, 4, 14])
@@ -224,4 +224,4 @@ def test_oracle_network_asks_for_flows():
 def test_what_ties_a_network_to_a_size():
     assert ModelConfig(norm="channel").fixed_size is None
     assert "spatial_affine" in ModelConfig().fixed_size
-    assert "learned" in ModelConfig(norm="channel", position_encoding="learned").fixed_size
+    assert "learned" in ModelConfig(norm="channel", positional_encoding="learned").fixed_size

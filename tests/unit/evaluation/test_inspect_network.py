@@ -18,8 +18,8 @@ from vsrbench.evaluation.inspect_network import (
     AttentionWeights,
     Query,
     choose_query,
-    look_inside,
-    read_probe,
+    inspect_clip,
+    read_inspection,
     worst_patch,
 )
 from vsrbench.evaluation.saved_frames import SAMPLES
@@ -48,25 +48,25 @@ def test_weights_are_those_that_mix_the_values():
 
 @pytest.mark.parametrize("attention", ["stcsa", "fcsa"])
 def test_every_block_and_head_is_seen(clip, attention):
-    seen = look_inside(network(attention=attention, depth=2, num_heads=2), clip)
+    seen = inspect_clip(network(attention=attention, depth=2, num_heads=2), clip)
     assert seen.attention.shape == (2, 2, 3, 2, 2)
     np.testing.assert_allclose(seen.attention.sum((2, 3, 4)), 1, rtol=1e-5)
     assert seen.attention.std() > 1e-4
 
 
 def test_index_is_the_tokens_place_among_all():
-    query = Query(patch=8, tile=(4, 2, 3, 4), row=5, column=4, slot=1, frames=(0, 1, 2))
+    query = Query(patch=8, tile=(4, 2, 3, 4), row=5, column=4, window_index=1, frames=(0, 1, 2))
     frames = torch.zeros(1, 3, 1, 24, 32)
     frames[0, 1, 0, 8:16, 16:24] = 1  # the patch in row 5 - 4 and column 4 - 2 of the tile
     tokens = cut_patches(frames, 8, 1)[0, 0]
-    assert tokens.sum(1).argmax() == query.index
+    assert tokens.sum(1).argmax() == query.token_index
     assert Query.from_array(query.to_array()) == query
 
 
 def test_flow_leads_to_the_frame_before(clip):
     model = network(feed_forward="flow_aligned")
-    seen = look_inside(model, clip)
-    assert seen.query.frames[seen.query.slot] == 2
+    seen = inspect_clip(model, clip)
+    assert seen.query.frames[seen.query.window_index] == 2
     frames = torch.from_numpy(clip.read_lq([2, 1])).movedim(-1, 1).float() / 255
     with torch.no_grad():
         expected = model.spynet(frames[:1], frames[1:])[0]
@@ -83,7 +83,7 @@ def test_flow_leads_to_the_frame_before(clip):
     ids=["no attention", "no flow", "given flow"],
 )
 def test_what_a_network_lacks_is_empty(clip, options, attention, flow):
-    seen = look_inside(network(**options), clip)
+    seen = inspect_clip(network(**options), clip)
     assert (seen.attention.size > 0, seen.flow.size > 0) == (attention, flow)
 
 
@@ -100,7 +100,7 @@ def test_tile_and_window_lie_inside_the_clip_and_hold_the_query(clip, frame):
     top, left, rows, columns = query.tile
     assert (rows, columns) == (2, 2) and 0 <= top <= 1 and 0 <= left <= 1
     assert top <= query.row < top + rows and left <= query.column < left + columns
-    assert query.frames[query.slot] == frame and query.frames in ((0, 1, 2), (1, 2, 3), (2, 3, 4))
+    assert query.frames[query.window_index] == frame and query.frames in ((0, 1, 2), (1, 2, 3), (2, 3, 4))
 
 
 def test_frames_smaller_than_a_tile_suit_only_networks_of_any_size(clip):
@@ -117,17 +117,17 @@ def test_the_first_clips_are_written_and_read_back(tmp_path, monkeypatch):
     save_file(network(feed_forward="flow_aligned").state_dict(), tmp_path / "weights.safetensors")
     monkeypatch.setattr(inspect_network, "SAMPLES", 2)
     assert SAMPLES > 2
-    out = tmp_path / "probe.safetensors"
-    inspect_network.probe(
+    out = tmp_path / "inspection.safetensors"
+    inspect_network.inspect(
         config=config,
         weights=tmp_path / "weights.safetensors",
         manifest=tmp_path / "data" / "manifest.json",
         out=out,
     )
-    seen = read_probe(out, "astronaut_000")
+    seen = read_inspection(out, "astronaut_000")
     assert seen.attention.shape == (1, 1, 3, 2, 2) and seen.flow.shape == (2, 16, 16)
-    assert read_probe(out, "chelsea_000") is not None
-    assert read_probe(out, "coffee_000") is None
+    assert read_inspection(out, "chelsea_000") is not None
+    assert read_inspection(out, "coffee_000") is None
     out.write_bytes(b"damaged")
-    with pytest.raises(InputError, match="probe.safetensors: not what a probe writes"):
-        read_probe(out, "astronaut_000")
+    with pytest.raises(InputError, match="inspection.safetensors: not written by `vsrbench inspect`"):
+        read_inspection(out, "astronaut_000")

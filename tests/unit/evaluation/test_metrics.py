@@ -7,7 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vsrbench.core.errors import InputError
 from vsrbench.evaluation import lpips_distance
-from vsrbench.evaluation.metrics import farneback, lpips, psnr, psnr_ssim, ssim, t_lp, t_of
+from vsrbench.evaluation.metrics import farneback, lpips, psnr, psnr_ssim, ssim, tlp, tof
 
 LUMA = np.array([65.481, 128.553, 24.966]) / 255
 
@@ -107,13 +107,13 @@ def test_t_of_is_how_far_motion_is_off():
     still, moved = textured(0), textured(3)
     flow = farneback(still, moved)
     assert flow[30:70, 30:90].mean((0, 1)) == pytest.approx([-3, 0], abs=0.1)
-    assert t_of(flow, flow) == 0
+    assert tof(flow, flow) == 0
     # A restored clip that stands still lags by the motion's length, wherever there is motion to be seen.
-    assert t_of(farneback(still, still)[30:70, 30:90], flow[30:70, 30:90]) == pytest.approx(3, abs=0.1)
+    assert tof(farneback(still, still)[30:70, 30:90], flow[30:70, 30:90]) == pytest.approx(3, abs=0.1)
 
 
 def test_t_lp_is_in_hundredths():
-    assert t_lp(0.03, 0.05) == pytest.approx(2)
+    assert tlp(0.03, 0.05) == pytest.approx(2)
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_whole_frames_take_less_than_tiles():
             num_reconstruct_blocks=1,
             num_feed_forward_blocks=1,
             flow_num_feat=8,
-            position_encoding="none",
+            positional_encoding="none",
             norm="channel",
         )
     )

@@ -6,7 +6,7 @@ import torch
 from models import CHOICES, ModelConfig, build_model
 from models.baselines import Bicubic
 from models.optical_flow import SPyNet, warp
-from models.position_encoding import frequencies, sinusoidal_code
+from models.positional_encoding import frequencies, sinusoidal_code
 from models.resize import imresize
 from vsrbench.benchmarks.released_procedure import plain_network
 
@@ -73,10 +73,10 @@ def test_kept_slots_are_those_of_the_whole_result(options):
             assert torch.allclose(model.transform(features, clip, flows, keep), every[:, keep], atol=1e-5)
 
 
-@pytest.mark.parametrize("position_encoding", CHOICES["position_encoding"])
-def test_autocast_leaves_the_residual_path_in_float32(position_encoding):
+@pytest.mark.parametrize("positional_encoding", CHOICES["positional_encoding"])
+def test_autocast_leaves_the_residual_path_in_float32(positional_encoding):
     """Else the flow's coordinates would be rounded to bfloat16 with it, to half a pixel at 128."""
-    model, clip = small_model(position_encoding=position_encoding), random_clip()
+    model, clip = small_model(positional_encoding=positional_encoding), random_clip()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         features, flows = model.extract(clip), model.flows(clip)
         assert features.dtype == torch.bfloat16
@@ -104,9 +104,9 @@ def test_channels_stay_last_in_memory_from_norm_to_norm(norm):
 def test_recomputation_changes_nothing_but_memory():
     model, clip = small_model(num_reconstruct_blocks=7), random_clip()
     gradients = []
-    for recompute in (False, True):
-        model.recompute = recompute
-        assert model.recompute is recompute
+    for activation_checkpointing in (False, True):
+        model.activation_checkpointing = activation_checkpointing
+        assert model.activation_checkpointing is activation_checkpointing
         model.zero_grad()
         model(clip).square().sum().backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
@@ -116,8 +116,8 @@ def test_recomputation_changes_nothing_but_memory():
 def test_recomputation_keeps_fewer_tensors():
     model, clip = small_model(num_reconstruct_blocks=20, num_feed_forward_blocks=20), random_clip()
     held = []
-    for recompute in (False, True):
-        model.recompute = recompute
+    for activation_checkpointing in (False, True):
+        model.activation_checkpointing = activation_checkpointing
         saved = []
         with torch.autograd.graph.saved_tensors_hooks(
             lambda x, saved=saved: saved.append(x) or x, lambda x: x
@@ -131,15 +131,15 @@ def test_still_clip_without_position_code_restores_all_inner_frames_alike():
     """Attention is blind to the order of tokens, and every inner frame has the same neighbours."""
     still = random_clip(1).expand(-1, 5, -1, -1, -1)
     with torch.no_grad():
-        restored = small_model(position_encoding="none")(still)
+        restored = small_model(positional_encoding="none")(still)
         assert torch.allclose(restored[:, 1], restored[:, 3], atol=1e-5)
         coded = small_model()(still)
     assert not torch.allclose(coded[:, 1], coded[:, 3], atol=1e-3)
 
 
 def test_reversed_time_swaps_the_directions():
-    """With both directions' weights exchanged and no position code, a reversed clip is restored reversed."""
-    model, clip = small_model(position_encoding="none"), random_clip()
+    """With the directions' weights swapped and no positional encoding, a reversed clip is restored reversed."""
+    model, clip = small_model(positional_encoding="none"), random_clip()
     with torch.no_grad():
         expected = model(clip).flip(1)
         for block in model.blocks:
@@ -186,9 +186,9 @@ def test_channel_norm_is_the_released_norm_with_one_affine_pair_a_channel():
         ),
         ({}, random_clip(height=20), "model.norm spatial_affine ties the network to 16 x 16"),
         (
-            dict(norm="channel", position_encoding="learned"),
+            dict(norm="channel", positional_encoding="learned"),
             random_clip(height=20),
-            "position_encoding learned",
+            "positional_encoding learned",
         ),
         (dict(flow="oracle"), random_clip(), "model.flow is oracle"),
     ],
@@ -200,7 +200,7 @@ def test_what_does_not_suit_is_said(options, clip, message):
 
 
 def test_released_position_code_takes_frame_slots_for_channels():
-    """Slot by slot: sine and cosine of the channel, sine and cosine of the row, sine of the column."""
+    """Frame by frame: sine and cosine of the channel, sine and cosine of the row, sine of the column."""
     code = sinusoidal_code(frequencies(5), (64, 64, 64), interleaved=False)
     place = code[:5, 3, 10, 20].tolist()
     assert place == pytest.approx([0.1411, -0.9900, -0.5440, -0.8391, 0.9129], abs=1e-4)
@@ -210,8 +210,8 @@ def test_released_position_code_takes_frame_slots_for_channels():
 
 
 def test_described_position_code_gives_each_axis_its_channels():
-    model = small_model(num_feat=12, position_encoding="sinusoidal_3d")
-    code = model.position_encoding(torch.zeros(1, 5, 12, 16, 16))[0]
+    model = small_model(num_feat=12, positional_encoding="sinusoidal_3d")
+    code = model.positional_encoding(torch.zeros(1, 5, 12, 16, 16))[0]
     assert torch.equal(code[:, :4], code[:, :4, :1, :1].expand(-1, -1, 16, 16))  # frame
     assert torch.equal(code[:, 4:8], code[:1, 4:8, :, :1].expand(5, -1, -1, 16))  # row
     assert torch.equal(code[:, 8:], code[:1, 8:, :1].expand(5, -1, 16, -1))  # column

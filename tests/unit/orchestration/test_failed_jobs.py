@@ -2,7 +2,7 @@
 
 import pytest
 
-from vsrbench.orchestration.failed_jobs import last_words
+from vsrbench.orchestration.failed_jobs import log_tail
 
 LOG = """\
 Error in rule train:
@@ -36,7 +36,7 @@ def test_each_failure_names_its_logs_and_ends_with_their_last_lines(log, tmp_pat
     (tmp_path / "slurm/7.log").write_text(
         "start\n" + "\r".join(f"{i} steps" for i in range(9)) + "\n\nkilled\n"
     )
-    assert last_words(log()).splitlines() == [
+    assert log_tail(log()).splitlines() == [
         "train failed, Slurm says TIMEOUT:",
         "  logs/full.log",
         "  slurm/7.log",
@@ -53,11 +53,11 @@ def test_failures_that_the_log_does_not_name(tmp_path, monkeypatch):
         "WorkflowError:\nAt least one job did not complete successfully.\n"
     )
     (tmp_path / "full.log").write_text("vsrbench: it is so\n")
-    words = last_words(tmp_path / "snakemake.log", [("train", ["full.log", "other.log"])])
+    words = log_tail(tmp_path / "snakemake.log", [("train", ["full.log", "other.log"])])
     assert words.splitlines() == ["train failed:", "  full.log", "    vsrbench: it is so", "  other.log"]
 
 
 def test_failure_that_a_retry_made_good_is_left_out(log):
-    words = last_words(log("Finished jobid: 3 (Rule: train)\n"))
+    words = log_tail(log("Finished jobid: 3 (Rule: train)\n"))
     assert words.splitlines() == ["evaluate failed:", "  logs/bicubic.log"]
-    assert last_words(log("Finished jobid: 3 (Rule: train)\nFinished jobid: 4 (Rule: evaluate)\n")) == ""
+    assert log_tail(log("Finished jobid: 3 (Rule: train)\nFinished jobid: 4 (Rule: evaluate)\n")) == ""

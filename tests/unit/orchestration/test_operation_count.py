@@ -23,7 +23,7 @@ def with_training(variant, **changes):
 
 @pytest.fixture(scope="module")
 def cost(published):
-    return training_cost(with_training(published, recompute=False, precision="float32"))
+    return training_cost(with_training(published, activation_checkpointing=False, precision="float32"))
 
 
 def test_a_training_step_takes_three_forward_passes(cost):
@@ -38,13 +38,13 @@ def test_memory_is_what_the_released_step_was_seen_to_take(cost):
 
 
 def test_recomputation_trades_operations_for_memory(published, cost):
-    less = training_cost(with_training(published, recompute=True, precision="float32"))
+    less = training_cost(with_training(published, activation_checkpointing=True, precision="float32"))
     assert less.saved_bytes < 0.5 * cost.saved_bytes
     assert 1.1 * cost.operations < less.operations < 1.34 * cost.operations
 
 
 def test_bfloat16_halves_what_is_saved(published, cost):
-    narrow = training_cost(with_training(published, recompute=False, precision="bfloat16"))
+    narrow = training_cost(with_training(published, activation_checkpointing=False, precision="bfloat16"))
     assert 0.45 * cost.saved_bytes < narrow.saved_bytes < 0.65 * cost.saved_bytes
     assert narrow.parameter_bytes == cost.parameter_bytes
 

@@ -36,7 +36,7 @@ def test_a_folder_may_be_all_that_is_scored(settings):
 
 
 def test_clips_must_hold_the_largest_window_and_tile(settings):
-    assert load_study(settings).least_clip() == {"least_frames": 3, "least_edge": 16}
+    assert load_study(settings).min_clip_size() == {"min_frames": 3, "min_edge": 16}
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from models import ModelConfig, build_model
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.degradation import SCALE
 from vsrbench.data.photo_motion import generate
-from vsrbench.evaluation.inspect_network import probe
-from vsrbench.evaluation.saved_frames import keep_samples
+from vsrbench.evaluation.inspect_network import inspect
+from vsrbench.evaluation.saved_frames import save_sample_frames
 from vsrbench.orchestration.study import load_study
 from vsrbench.report.example_selection import find_crop, find_example
-from vsrbench.report.figure_list import figures_of, looked_into
+from vsrbench.report.figure_list import figures_of, inspected_variants
 from vsrbench.report.figures import _by_dataset, draw_clips, draw_training, make_figures, pareto_front
 from vsrbench.report.frame_figures import draw_profiles, worst_stretch
 from vsrbench.report.network_figures import draw_attention, draw_flow
@@ -61,26 +61,28 @@ def study(tmp_path_factory):
             gt = clip.read_gt(clip.scored)
             noisy = gt + random.normal(0, NOISE[evaluation.parent.name], gt.shape)
             restored = iter(noisy.clip(0, 255).astype(np.uint8))
-            assert len(list(keep_samples(restored, clip, evaluation.with_suffix("")))) == 3
+            assert len(list(save_sample_frames(restored, clip, evaluation.with_suffix("")))) == 3
     del files["published"]
-    probes = [look_inside(folder, data / "manifest.json", variant) for variant in ("full", "fcsa")]
-    return files | {"probes": probes, "folder": folder / "figures"}
+    inspections = [inspect_clip(folder, data / "manifest.json", variant) for variant in ("full", "fcsa")]
+    return files | {"inspections": inspections, "folder": folder / "figures"}
 
 
-def look_inside(folder, manifest, variant):
-    """The probe of a tiny network that was not trained."""
+def inspect_clip(folder, manifest, variant):
+    """The inspection of a tiny network that was not trained."""
     model = {"attention": {"full": "stcsa", "fcsa": "fcsa"}[variant], "feed_forward": "flow_aligned"}
     weights = folder / "weights.safetensors"
-    out = folder / "probes" / "photo_motion" / variant / "seed_1.safetensors"
+    out = folder / "inspections" / "photo_motion" / variant / "seed_1.safetensors"
     save_file(build_model(ModelConfig(**MODEL | model)).state_dict(), weights)
     config = write_variant(folder / "variant.yaml", model=model)
-    probe(config=config, weights=weights, manifest=manifest, out=out)
+    inspect(config=config, weights=weights, manifest=manifest, out=out)
     return out
 
 
 @pytest.fixture(scope="module")
 def results(study):
-    return read_results(**{key: value for key, value in study.items() if key not in ("folder", "probes")})
+    return read_results(
+        **{key: value for key, value in study.items() if key not in ("folder", "inspections")}
+    )
 
 
 def test_every_figure_is_drawn_twice_the_same(study, tmp_path):
@@ -154,7 +156,7 @@ def test_thousands_of_clips_can_be_drawn(results, tmp_path):
 
 @pytest.mark.parametrize("span", [0.0005, 0.0015, 0.007, 0.016, 0.5, 3])
 def test_numbers_below_the_differences_keep_apart(tmp_path, span):
-    names = ["position_encoding_as_described"]
+    names = ["positional_encoding_as_described"]
     with mpl.rc_context(_STYLE):  # which decides on the ticks whenever they are asked for
         with _by_dataset(tmp_path / "clips", ["photo_motion", "vid4"], names) as panels:
             for share, axes in zip((0.3, 0.9), panels, strict=True):
@@ -209,8 +211,8 @@ def settings(variants, **model):
 def test_a_study_has_the_figures_that_it_can_show():
     variants = settings(["fcsa_token_wise", "no_attention", "full", "fcsa"])
     assert set(figures_of(variants)) == set(FIGURES)
-    assert looked_into(variants) == ["full", "fcsa_token_wise"]
+    assert inspected_variants(variants) == ["full", "fcsa_token_wise"]
     assert set(FIGURES) - set(figures_of(settings(["full"], flow="oracle"))) == {"flow"}
     blind = settings(["full"], attention="none")
     assert set(FIGURES) - set(figures_of(blind)) == {"attention"}
-    assert looked_into(blind) == ["full"]
+    assert inspected_variants(blind) == ["full"]

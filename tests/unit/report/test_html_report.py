@@ -57,21 +57,21 @@ def test_answers_follow_the_effects_that_are_there(tmp_path):
     clips = {"photo_motion": {f"clip_{number}": 3 for number in range(8)}}
     effects = {name: EFFECTS[name] for name in ("full", "fcsa", BASELINE)} | {
         "channel_norm": (0.5, 0.15),
-        "position_encoding_as_described": (0.0, 0.15),
+        "positional_encoding_as_described": (0.0, 0.15),
     }
     results, tidy = read(write_study(tmp_path / "small", seeds=(1, 2, 3), effects=effects, clips=clips))
     found = {finding.variant: finding.answers[0] for finding in find_answers(results, tidy)}
     assert {name: answer.verdict for name, answer in found.items()} == {
         "fcsa": "worse",
         "channel_norm": "better",
-        "position_encoding_as_described": "unresolved",
+        "positional_encoding_as_described": "unresolved",
     }
     difference, low, high = tidy.loc[("photo_motion", "fcsa", "psnr_rgb"), ["difference", "low", "high"]]
     minus = "−"
     assert f"falls by {-difference:.2f} dB" in found["fcsa"].text
     assert f"{low:.2f} to {high:.2f}".replace("-", minus) in found["fcsa"].text
     assert found["channel_norm"].text.startswith("PSNR (RGB) rises by 0.")
-    assert found["position_encoding_as_described"].text.startswith("Not resolved: ")
+    assert found["positional_encoding_as_described"].text.startswith("Not resolved: ")
 
 
 def test_the_summary_says_what_full_reaches_and_counts_every_change_once(tmp_path):
@@ -104,7 +104,7 @@ def test_words_survive_restructured_text(tmp_path):
     findings = find_answers(results, tidy)
     text = to_restructured_text(summarise_findings(results, tidy, findings), findings)
     body = publish_parts(text, writer="html5", settings_overrides={"halt_level": 2})["body"]
-    assert "no_position_encoding" in body and "photo_motion:" in body
+    assert "no_positional_encoding" in body and "photo_motion:" in body
 
 
 def test_the_page_holds_all_and_refers_to_nothing(study):

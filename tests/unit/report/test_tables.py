@@ -82,7 +82,7 @@ def test_terminal_table_fits_and_marks(study):
     text = page(study)
     assert max(map(len, text.splitlines())) <= 140
     lines = {line.split()[0]: line for line in reversed(text.splitlines()) if line and line[0].islower()}
-    assert "≈" in lines["position_encoding_as_described"]
+    assert "≈" in lines["positional_encoding_as_described"]
     assert "≈" not in lines["fcsa"]
     assert text.count("*") == 2 * 5 + 1, "one best for each metric and data set, and the legend"
     assert "vid4: a subset, 1 of 4 clips (city)" in text

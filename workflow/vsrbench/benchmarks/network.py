@@ -26,9 +26,9 @@ from models import ModelConfig, build_model
 from models.vsr_transformer import VSRTransformer
 from vsrbench.benchmarks import results_csv
 from vsrbench.benchmarks.released_procedure import plain_network, plain_tiled
-from vsrbench.core.device import keep_float32
+from vsrbench.core.device import disable_tf32
 from vsrbench.core.errors import InputError
-from vsrbench.core.malloc import keep_freed_memory
+from vsrbench.core.malloc import retain_freed_memory
 from vsrbench.core.provenance import machine_card
 from vsrbench.evaluation.inference import restore_clip, restore_values
 from vsrbench.training.losses import charbonnier
@@ -46,7 +46,7 @@ class Measure:
 
     precision: str = "float32"
     mode: str | None = None  # of restoring; a training step has none
-    recompute: bool = False
+    activation_checkpointing: bool = False
     compiled: bool = False  # on a GPU only
     target: float | None = None
 
@@ -61,8 +61,8 @@ MEASURES = {
     "step_float32": Measure(target=1.4),
     "step_bfloat16": Measure("bfloat16", target=2.5),
     "step_bfloat16_compiled": Measure("bfloat16", compiled=True),
-    "step_float32_recompute": Measure(recompute=True),
-    "step_bfloat16_recompute": Measure("bfloat16", recompute=True),
+    "step_float32_activation_checkpointing": Measure(activation_checkpointing=True),
+    "step_bfloat16_activation_checkpointing": Measure("bfloat16", activation_checkpointing=True),
 }
 LONG_CLIP = "long_clip_memory"
 FIRST = 4  # a frame far enough from the clip's start
@@ -108,7 +108,7 @@ def in_turns(works: dict[str, Work], per: str, rounds: int, warm_up: int = 1) ->
     """
     with ExitStack() as stack:
         workers = {
-            name: stack.enter_context(_worker(work, keep_freed=name in MEASURES))
+            name: stack.enter_context(_worker(work, retain_freed=name in MEASURES))
             for name, work in works.items()
         }
         for worker in warm_up * list(workers.values()):
@@ -132,16 +132,16 @@ def in_turns(works: dict[str, Work], per: str, rounds: int, warm_up: int = 1) ->
         }
 
 
-def _worker(work: Work, keep_freed: bool = True) -> ProcessPoolExecutor:
+def _worker(work: Work, retain_freed: bool = True) -> ProcessPoolExecutor:
     """A process that does one work."""
-    return ProcessPoolExecutor(1, get_context("spawn"), _begin, (work, keep_freed))
+    return ProcessPoolExecutor(1, get_context("spawn"), _begin, (work, retain_freed))
 
 
-def _begin(work: Work, keep_freed: bool) -> None:
+def _begin(work: Work, retain_freed: bool) -> None:
     global _calls
-    if keep_freed:
-        keep_freed_memory()
-    keep_float32()
+    if retain_freed:
+        retain_freed_memory()
+    disable_tf32()
     _calls = work()
 
 
@@ -208,7 +208,7 @@ def _steps(measure: Measure | None, sizes: dict[str, int]) -> Iterator[int]:
     model = _network("spatial_affine", sizes)
     forward = partial(plain_network, model)
     if measure is not None:
-        forward, model.recompute = model, measure.recompute
+        forward, model.activation_checkpointing = model, measure.activation_checkpointing
         if measure.compiled:
             _compile(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, betas=(0.9, 0.99))
@@ -253,7 +253,7 @@ def compare(
         )
     restoring = [name for name in known if name in chosen and MEASURES[name].mode]
     steps = [name for name in known if name in chosen and not MEASURES[name].mode]
-    keep_float32()  # as the workers do: the card is this process's
+    disable_tf32()  # as the workers do: the card is this process's
     print(json.dumps(machine_card()), flush=True)
     rows = []
     for wanted, measured in (

@@ -22,7 +22,7 @@ def plain_network(model: VSRTransformer, clip: Tensor) -> Tensor:
     n, t = clip.shape[:2]
     flows = _flows(model.spynet, clip)
     x = _stack(model.extraction, clip.flatten(0, 1)).unflatten(0, (n, t))
-    x = model.position_encoding(x)
+    x = model.positional_encoding(x)
     for block in model.blocks:
         y = _norm(block.norm1, x)
         x = x + (y + _attention(block.attention, y))

@@ -39,7 +39,7 @@ class TrainingConfig:
     gradient_clip: float | None = None
     ema_decay: float | None = None
     precision: str = "float32"  # or bfloat16
-    recompute: bool = False
+    activation_checkpointing: bool = False
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class TrainingConfig:
             raise ValueError(f"training.ema_decay: must be null or between 0 and 1, is {self.ema_decay!r}")
         if self.gradient_clip is not None and not (_is_number(self.gradient_clip) and self.gradient_clip > 0):
             raise ValueError(f"training.gradient_clip: must be null or above 0, is {self.gradient_clip!r}")
-        for key in ("recompute", "compile"):
+        for key in ("activation_checkpointing", "compile"):
             if type(getattr(self, key)) is not bool:
                 raise ValueError(f"training.{key}: must be true or false, is {getattr(self, key)!r}")
 

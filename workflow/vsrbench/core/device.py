@@ -40,7 +40,7 @@ def choose_device(name: str | None = None) -> torch.device:
     return device
 
 
-def keep_float32() -> None:
+def disable_tf32() -> None:
     """Compute float32 in full on a GPU; by default, convolutions there round to TF32, 10 bits of mantissa."""
     torch.backends.cudnn.allow_tf32 = False
 

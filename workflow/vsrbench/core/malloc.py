@@ -5,7 +5,7 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
-def keep_freed_memory() -> None:
+def retain_freed_memory() -> None:
     """Have this process reuse what it frees, where the C library is glibc; elsewhere nothing changes.
 
     By default glibc hands large blocks back to the system when they are freed, and asks for new ones, which

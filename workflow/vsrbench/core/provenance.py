@@ -27,7 +27,7 @@ STEPS = {
     "train": "vsrbench.training.train_vsr",
     "gate": "vsrbench.evaluation.gate",
     "evaluate": "vsrbench.evaluation.evaluate",
-    "probe": "vsrbench.evaluation.inspect_network",
+    "inspect": "vsrbench.evaluation.inspect_network",
     "measure_runtime": "vsrbench.evaluation.runtime",
     "make_tables": "vsrbench.report.tables",
     "make_figures": "vsrbench.report.figures",

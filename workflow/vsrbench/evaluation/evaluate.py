@@ -19,7 +19,7 @@ from vsrbench.data.datasets import load_clips
 from vsrbench.evaluation.inference import restore_clip, to_uint8
 from vsrbench.evaluation.load_weights import load_trained
 from vsrbench.evaluation.metrics import METRICS
-from vsrbench.evaluation.saved_frames import SAMPLES, keep_samples
+from vsrbench.evaluation.saved_frames import SAMPLES, save_sample_frames
 from vsrbench.evaluation.scorer import Scorer
 
 COLUMNS = (
@@ -78,7 +78,7 @@ def evaluate(
         for number, clip in enumerate(clips):
             restored = restore(clip)
             if number < SAMPLES:
-                restored = keep_samples(restored, clip, Path(frames))
+                restored = save_sample_frames(restored, clip, Path(frames))
             place = {"dataset": clip.dataset, "clip": clip.name, "degradation": clip.degradation}
             for scores in scorer.score(clip, restored):
                 found.append(method | place | scores)

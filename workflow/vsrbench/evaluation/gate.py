@@ -47,12 +47,12 @@ def average(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def gate(*, rows: Path, manifest: Path, out: Path, least_frames: int = 1, least_edge: int = 1) -> None:
+def gate(*, rows: Path, manifest: Path, out: Path, min_frames: int = 1, min_edge: int = 1) -> None:
     """Write how bicubic's `rows` on the data set of `manifest` meet the published anchors.
 
     Raises InputError with the likely cause, and writes nothing, where they do not. A data set, or a part of
     one, for which nothing is published passes, and the file says so. Refused is also a clip of fewer frames
-    than `least_frames` or less than `least_edge` LQ pixels, which no network of the study could restore.
+    than `min_frames` or less than `min_edge` LQ pixels, which no network of the study could restore.
     """
     found = read_rows(rows)
     if set(found["variant"]) != {BASELINE}:
@@ -60,7 +60,7 @@ def gate(*, rows: Path, manifest: Path, out: Path, least_frames: int = 1, least_
             f"{rows}: scores of {', '.join(found['variant'].unique())}; the gate takes {BASELINE}'s"
         )
     clips = load_clips(manifest, "test")
-    _check_restorable(read_manifest(manifest), least_frames, least_edge)
+    _check_restorable(read_manifest(manifest), min_frames, min_edge)
     checks = check_anchors(found, clips, pd.read_csv(ANCHORS, dtype={"clip": str}))
     averages = average(found)
     report = {
@@ -79,18 +79,18 @@ def gate(*, rows: Path, manifest: Path, out: Path, least_frames: int = 1, least_
         partial.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _check_restorable(manifest: dict[str, Any], least_frames: int, least_edge: int) -> None:
+def _check_restorable(manifest: dict[str, Any], min_frames: int, min_edge: int) -> None:
     for clip in manifest["clips"]:
         where = f"{manifest['root']}: clip {clip['name']}"
         height, width = (edge // SCALE for edge in (clip["height"], clip["width"]))
-        if clip["split"] == "test" and clip["frames"] < least_frames:
+        if clip["split"] == "test" and clip["frames"] < min_frames:
             raise InputError(
-                f"{where} has {clip['frames']} frames, fewer than a window of {least_frames}; leave it "
+                f"{where} has {clip['frames']} frames, fewer than a window of {min_frames}; leave it "
                 "out or lower model.num_frames"
             )
-        if clip["split"] == "test" and min(height, width) < least_edge:
+        if clip["split"] == "test" and min(height, width) < min_edge:
             raise InputError(
-                f"{where} has {width}x{height} LQ pixels, less than a tile of {least_edge}; leave it out or "
+                f"{where} has {width}x{height} LQ pixels, less than a tile of {min_edge}; leave it out or "
                 "lower model.feat_size"
             )
 

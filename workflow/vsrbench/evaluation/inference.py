@@ -47,7 +47,7 @@ def restore_clip(
 
     `tile_overlap` in low-quality pixels is half a tile by default, as released; less is faster and not the
     released procedure. `flows` (flows_forward, flows_backward), each (t, 2, h, w), are wanted where the
-    network's flow is oracle. `precision` is float32, in full on a GPU after `device.keep_float32` only, or
+    network's flow is oracle. `precision` is float32, in full on a GPU after `device.disable_tf32` only, or
     bfloat16, by autocast. `frames` picks some of the frames; `device` moves the network there first.
     Memory holds a window, however long the clip. Raises InputError at once where clip and settings do not
     suit.
@@ -146,7 +146,7 @@ def _restore(
     shared = [_SharedWork(model) for _ in groups]
     height, width = (SCALE * size for size in lq.shape[1:3])
     for window in windows:
-        output = torch.empty(len(window.keep), 3, height, width, device=device)
+        output = torch.empty(len(window.output_indices), 3, height, width, device=device)
         # Entered anew for each window: a generator's contexts hold for its caller too, between two frames.
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, precision == "bfloat16"):
             clip = _read_clip(lq, window, tiles[-1]).to(device)
@@ -178,14 +178,16 @@ class _SharedWork:
         self._flows: dict[tuple[int, int], Tensor] = {}  # from a frame to another
 
     def restore(self, window: Window, clip: Tensor, flows: Tensor | None) -> Tensor:
-        """The kept frames (n, k, 3, 4h, 4w) of the tiles (n, t, 3, h, w)."""
-        keep = list(window.keep)
+        """The output frames (n, k, 3, 4h, 4w) of the tiles (n, t, 3, h, w)."""
+        outputs = list(window.output_indices)
         self._forget(set(window.frames))
         features = self._extract(window.frames, clip)
         if flows is None and self._model.spynet is not None:
             flows = self._estimate(window.frames, clip)
         flows = None if flows is None else flows.chunk(2, dim=1)
-        return self._model.reconstruct(self._model.transform(features, clip, flows, keep), clip[:, keep])
+        return self._model.reconstruct(
+            self._model.transform(features, clip, flows, outputs), clip[:, outputs]
+        )
 
     def _forget(self, frames: set[int]) -> None:
         """Drop what does not concern `frames`, which bounds the memory."""
@@ -193,14 +195,14 @@ class _SharedWork:
         self._flows = {pair: known for pair, known in self._flows.items() if set(pair) <= frames}
 
     def _extract(self, frames: tuple[int, ...], clip: Tensor) -> Tensor:
-        slots = {frame: slot for slot, frame in enumerate(frames)}
-        _add_missing(self._features, slots, lambda slots: self._model.extract(clip[:, slots]))
+        indices = {frame: index for index, frame in enumerate(frames)}
+        _add_missing(self._features, indices, lambda missing: self._model.extract(clip[:, missing]))
         # stacked so that the channels stay last in memory
         return torch.stack([self._features[frame].movedim(1, -1) for frame in frames], dim=1).movedim(-1, 2)
 
     def _estimate(self, frames: tuple[int, ...], clip: Tensor) -> Tensor:
         def flow(pairs: list[tuple[int, int]]) -> Tensor:
-            ref, supp = (clip[:, slots] for slots in map(list, zip(*pairs, strict=True)))
+            ref, supp = (clip[:, indices] for indices in map(list, zip(*pairs, strict=True)))
             return self._model.spynet(ref.flatten(0, 1), supp.flatten(0, 1)).unflatten(0, ref.shape[:2])
 
         pairs = {(frames[ref], frames[supp]): (ref, supp) for ref, supp in _neighbours(len(frames))}
@@ -219,10 +221,10 @@ def _add_missing(known: dict[Hashable, Tensor], wanted: dict, compute: Callable[
 
 
 def _neighbours(num_frames: int) -> list[tuple[int, int]]:
-    """Each slot with the one before, then each with the one after; at the ends, with itself."""
+    """Each frame with the one before, then each with the one after; at the ends, with itself."""
     last = num_frames - 1
-    before = [(slot, max(slot - 1, 0)) for slot in range(num_frames)]
-    return before + [(slot, min(slot + 1, last)) for slot in range(num_frames)]
+    before = [(index, max(index - 1, 0)) for index in range(num_frames)]
+    return before + [(index, min(index + 1, last)) for index in range(num_frames)]
 
 
 def _read_clip(lq: np.ndarray, window: Window, last: Tile) -> Tensor:

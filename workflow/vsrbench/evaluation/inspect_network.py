@@ -40,26 +40,26 @@ class Query:
     tile: tuple[int, int, int, int]  # first row and column, number of rows and columns
     row: int
     column: int
-    slot: int
-    frames: tuple[int, ...]  # of the clip, by slot of the window
+    window_index: int  # of the token's frame
+    frames: tuple[int, ...]  # of the clip, that form the window
 
     @property
-    def index(self) -> int:
-        """The token's place among all of the window."""
+    def token_index(self) -> int:
+        """Index of the token among all tokens of the window."""
         top, left, rows, columns = self.tile
-        return (self.slot * rows + self.row - top) * columns + self.column - left
+        return (self.window_index * rows + self.row - top) * columns + self.column - left
 
     def to_array(self) -> np.ndarray:
-        return np.array([self.patch, *self.tile, self.row, self.column, self.slot, *self.frames])
+        return np.array([self.patch, *self.tile, self.row, self.column, self.window_index, *self.frames])
 
     @classmethod
     def from_array(cls, numbers: np.ndarray) -> "Query":
-        patch, *tile, row, column, slot = numbers[:8].tolist()
-        return cls(patch, tuple(tile), row, column, slot, tuple(numbers[8:].tolist()))
+        patch, *tile, row, column, window_index = numbers[:8].tolist()
+        return cls(patch, tuple(tile), row, column, window_index, tuple(numbers[8:].tolist()))
 
 
 @dataclass(frozen=True)
-class Probe:
+class Inspection:
     """What was seen of one clip.
 
     `attention`, (blocks, heads, frames, rows, columns), are the softmax weights that the query gives the
@@ -72,8 +72,8 @@ class Probe:
     flow: np.ndarray
 
 
-def probe(*, config: Path, weights: Path, manifest: Path, out: Path) -> None:
-    """Write a `Probe` of the first test clips of a data set into the safetensors file `out`.
+def inspect(*, config: Path, weights: Path, manifest: Path, out: Path) -> None:
+    """Write a `Inspection` of the first test clips of a data set into the safetensors file `out`.
 
     `config` is a resolved variant and `weights` what was trained for it. A processor does it in seconds.
     Raises InputError where the frames do not suit the network.
@@ -81,7 +81,7 @@ def probe(*, config: Path, weights: Path, manifest: Path, out: Path) -> None:
     model = load_trained(load_variant(config), weights)
     found = {}
     for clip in load_clips(manifest, "test")[:SAMPLES]:
-        seen = look_inside(model, clip)
+        seen = inspect_clip(model, clip)
         found |= {
             f"{clip.name}:query": seen.query.to_array(),
             f"{clip.name}:attention": seen.attention,
@@ -91,21 +91,21 @@ def probe(*, config: Path, weights: Path, manifest: Path, out: Path) -> None:
         save_file(found, partial)
 
 
-def read_probe(path: Path, clip: str) -> Probe | None:
-    """What `probe` wrote of one clip, None if it left that clip out."""
+def read_inspection(path: Path, clip: str) -> Inspection | None:
+    """What `inspect` wrote of one clip, None if it left that clip out."""
     try:
         found = load_file(path)
         if f"{clip}:query" not in found:
             return None
         query = Query.from_array(found[f"{clip}:query"])
-        return Probe(query, found[f"{clip}:attention"], found[f"{clip}:flow"])
+        return Inspection(query, found[f"{clip}:attention"], found[f"{clip}:flow"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        remedy = another("one that `vsrbench probe` wrote")
-        raise InputError(f"{path}: not what a probe writes ({error}); {remedy}") from None
+        remedy = another("one that `vsrbench inspect` wrote")
+        raise InputError(f"{path}: not written by `vsrbench inspect` ({error}); {remedy}") from None
 
 
 @torch.inference_mode()
-def look_inside(model: VSRTransformer, clip: Clip) -> Probe:
+def inspect_clip(model: VSRTransformer, clip: Clip) -> Inspection:
     """Ask one token of a clip; what is not shown (the reconstruction) is not computed."""
     query = choose_query(model.config, clip)
     lq = torch.from_numpy(clip.read(query.frames)[0]).movedim(-1, 1)[None].float() / 255
@@ -115,14 +115,14 @@ def look_inside(model: VSRTransformer, clip: Clip) -> Probe:
     if model.config.flow == "oracle" and model.config.feed_forward == "flow_aligned":
         fields = [torch.from_numpy(field[list(query.frames)])[None] for field in clip.read_flows()]
         given = tuple(field[inside] for field in fields)
-    with AttentionWeights(query.index) as seen:
+    with AttentionWeights(query.token_index) as seen:
         model.transform(model.extract(tile), tile, model.flows(tile, given))
     shape = (len(seen.weights), model.config.num_heads, len(query.frames), *query.tile[2:])
     attention = torch.stack(seen.weights).reshape(shape) if seen.weights else torch.empty(0)
     flow = torch.empty(0)
-    if model.spynet is not None and query.slot > 0:
-        flow = model.spynet(lq[:, query.slot], lq[:, query.slot - 1])[0]
-    return Probe(query, attention.numpy(), flow.numpy())
+    if model.spynet is not None and query.window_index > 0:
+        flow = model.spynet(lq[:, query.window_index], lq[:, query.window_index - 1])[0]
+    return Inspection(query, attention.numpy(), flow.numpy())
 
 
 class AttentionWeights(TorchFunctionMode):
@@ -162,7 +162,7 @@ def choose_query(config: ModelConfig, clip: Clip) -> Query:
         width,
     )
     first = max(0, min(middle - config.num_frames // 2, clip.num_frames - config.num_frames))
-    frames = tuple(min(first + slot, clip.num_frames - 1) for slot in range(config.num_frames))
+    frames = tuple(min(first + index, clip.num_frames - 1) for index in range(config.num_frames))
     return Query(patch, tile, row, column, frames.index(middle), frames)
 
 

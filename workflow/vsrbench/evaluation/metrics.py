@@ -18,7 +18,7 @@ from vsrbench.evaluation.lpips_distance import HOW_TO_GET, distance, full_precis
 
 Frames = np.ndarray | Tensor
 PSNR_SSIM = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y")
-METRICS = (*PSNR_SSIM, "lpips_alex", "lpips_squeeze", "t_of", "t_lp")  # the columns of an evaluation
+METRICS = (*PSNR_SSIM, "lpips_alex", "lpips_squeeze", "tof", "tlp")  # the columns of an evaluation
 
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # Y - 16 of 8-bit R, G, B
 _CENTRE = (255, 255, 255, 251)  # what the centred sum of two frames lacks in R, G, B, Y
@@ -78,7 +78,7 @@ def lpips(
     return _plain(distance(metric(x), metric(y)), restored)
 
 
-def t_of(restored_flow: np.ndarray, gt_flow: np.ndarray) -> float:
+def tof(restored_flow: np.ndarray, gt_flow: np.ndarray) -> float:
     """tOF (Chu et al. 2020, TecoGAN): mean length in pixels of the difference of two `farneback` flows.
 
     One flow leads from the previous to this restored frame, the other does so in the ground truth. Over
@@ -96,7 +96,7 @@ def farneback(previous: np.ndarray, frame: np.ndarray) -> np.ndarray:
     )
 
 
-def t_lp(restored_change: float, gt_change: float) -> float:
+def tlp(restored_change: float, gt_change: float) -> float:
     """tLP (TecoGAN): 100 times how much the LPIPS from frame to frame differs from the ground truth's."""
     return 100 * abs(restored_change - gt_change)
 

@@ -36,7 +36,7 @@ def _stem(clip: str) -> str:
     return clip.replace("/", "_")
 
 
-def keep_samples(restored: Iterable[np.ndarray], clip: Clip, folder: Path) -> Iterator[np.ndarray]:
+def save_sample_frames(restored: Iterable[np.ndarray], clip: Clip, folder: Path) -> Iterator[np.ndarray]:
     """Pass the scored frames of a clip on, uint8 (h, w, 3), and write what is kept of them."""
     middle, rows = middle_frame(clip), []
     for index, frame in zip(clip.scored, restored, strict=True):

@@ -15,7 +15,7 @@ from torch import Tensor
 from vsrbench.core.errors import InputError
 from vsrbench.data.clips import Clip
 from vsrbench.evaluation.lpips_distance import NETS, distance, load_lpips
-from vsrbench.evaluation.metrics import METRICS, as_stacks, farneback, psnr_ssim, t_lp, t_of
+from vsrbench.evaluation.metrics import METRICS, as_stacks, farneback, psnr_ssim, tlp, tof
 
 _AT_ONCE = {"cpu": 1, "cuda": 8}  # frames; a processor gains nothing from more
 _WAITING = 32  # frames whose optical flow may be outstanding, so that a GPU need not wait for it
@@ -48,7 +48,7 @@ class Scorer:
         if unknown := self._metrics.difference(METRICS):
             raise InputError(f"metrics: there is no {min(unknown)!r}; there are {', '.join(METRICS)}")
         self._device = torch.device(device)
-        needs_alex = self._metrics & {"lpips_alex", "t_lp"}
+        needs_alex = self._metrics & {"lpips_alex", "tlp"}
         wanted = [net for net in NETS if f"lpips_{net}" in self._metrics or (net == "alex" and needs_alex)]
         found = {net: load_lpips(net, lpips_weights) for net in wanted}
         self._lpips = {net: metric.to(self._device) for net, metric in found.items() if metric is not None}
@@ -89,18 +89,18 @@ class Scorer:
 
     def _measure_motion(self, before: _Frame, frame: _Frame) -> Future | None:
         """Add tLP to the frame's scores, and start on its tOF."""
-        if "t_lp" in self._metrics and frame.vectors:
+        if "tlp" in self._metrics and frame.vectors:
             changes = (distance(a, b).item() for a, b in zip(before.vectors, frame.vectors, strict=True))
-            frame.scores["t_lp"] = t_lp(*changes)
-        if "t_of" not in self._metrics:
+            frame.scores["tlp"] = tlp(*changes)
+        if "tof" not in self._metrics:
             return None
         return self._threads.submit(
-            lambda: t_of(farneback(before.restored, frame.restored), farneback(before.gt, frame.gt))
+            lambda: tof(farneback(before.restored, frame.restored), farneback(before.gt, frame.gt))
         )
 
     def _row(self, scores: dict[str, float], flow_error: Future | None) -> dict[str, float]:
         if flow_error is not None:
-            scores["t_of"] = flow_error.result()
+            scores["tof"] = flow_error.result()
         wanted = [name for name in METRICS if name in self._metrics]
         return {"frame": scores["frame"]} | {name: scores.get(name, math.nan) for name in wanted}
 

@@ -8,10 +8,10 @@ from models.vsr_transformer import SCALE
 
 @dataclass(frozen=True)
 class Window:
-    """Frames of a clip that the network sees together, by slot, and the slots whose result is kept."""
+    """Frames of a clip that the network sees together, and the indices of those whose result is used."""
 
     frames: tuple[int, ...]
-    keep: tuple[int, ...]
+    output_indices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def centred_window(centre: int, num_frames: int, length: int) -> Window:
         elif index > last:
             index = centre - reach - (index - last)
         frames.append(index)
-    return Window(tuple(frames), keep=(reach,))
+    return Window(tuple(frames), output_indices=(reach,))
 
 
 def consecutive_windows(num_frames: int, length: int, wanted: Container[int]) -> Iterator[Window]:
-    """Windows one after the other that together keep the `wanted` frames of a clip.
+    """Windows one after the other that together output_indices the `wanted` frames of a clip.
 
     They overlap so that each frame is kept where it has num_frames // 4 neighbours or more on either side,
     the clip's own ends apart: of five frames, three. In a clip shorter than the window the last frame is
@@ -57,9 +57,9 @@ def consecutive_windows(num_frames: int, length: int, wanted: Container[int]) ->
     while done < length:
         start = max(min(done - margin, length - num_frames), 0)
         end = length if start + num_frames >= length else start + num_frames - margin
-        keep = tuple(frame - start for frame in range(done, end) if frame in wanted)
-        if keep:
-            yield Window(tuple(min(start + slot, length - 1) for slot in range(num_frames)), keep)
+        output_indices = tuple(frame - start for frame in range(done, end) if frame in wanted)
+        if output_indices:
+            yield Window(tuple(min(start + index, length - 1) for index in range(num_frames)), output_indices)
         done = end
 
 

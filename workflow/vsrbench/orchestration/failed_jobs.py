@@ -9,7 +9,7 @@ LINES = 5  # of each log
 _ERROR = re.compile(r"^Error in rule (?P<rule>\w+):\n(?P<facts>(?:    .*\n)+)", re.MULTILINE)
 
 
-def last_words(log: Path | str, failures: Iterable[tuple[str, Sequence[str]]] = ()) -> str:
+def log_tail(log: Path | str, failures: Iterable[tuple[str, Sequence[str]]] = ()) -> str:
     """What failed in the run of Snakemake that wrote `log` and no retry made good; empty if nothing.
 
     `failures` are rule and logs of failed jobs, for a run so quiet that its log does not name them.

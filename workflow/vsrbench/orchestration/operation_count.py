@@ -39,7 +39,7 @@ def training_cost(variant: Variant) -> TrainingCost:
         gt = torch.empty(1, model.num_frames, 3, 4 * model.feat_size, 4 * model.feat_size)
         flows = _flows(network, lq)
     parameter_bytes = _bytes(network)
-    network.recompute = training.recompute
+    network.activation_checkpointing = training.activation_checkpointing
     if training.precision == "bfloat16":
         network, lq = network.bfloat16(), lq.bfloat16()
         flows = flows and tuple(flow.bfloat16() for flow in flows)

@@ -37,9 +37,9 @@ class Study:
             return {"dataset": "folder", "root": self.settings["folders"][dataset], "name": dataset}
         return {"dataset": dataset, "root": self.data_root}
 
-    def least_clip(self) -> dict[str, int]:
+    def min_clip_size(self) -> dict[str, int]:
         """Frames, and edge in LQ pixels, that a clip must have for every network to restore it."""
-        return _least_clip(self.settings, self.variants)
+        return _min_clip_size(self.settings, self.variants)
 
 
 def load_study(settings: dict[str, Any]) -> Study:
@@ -121,12 +121,12 @@ def _require(dataset: str, root: Path | None, where: str) -> None:
         raise InputError(f"{where}: {dataset} needs the {kind} {missing}; {source.how_to_get}")
 
 
-def _least_clip(settings: dict[str, Any], variants: dict[str, Variant]) -> dict[str, int]:
+def _min_clip_size(settings: dict[str, Any], variants: dict[str, Variant]) -> dict[str, int]:
     models = [variant.model for variant in variants.values()]
     tiled = settings["evaluation"]["mode"] == "tiled"
     return {
-        "least_frames": max(model.num_frames for model in models) if tiled else 1,
-        "least_edge": max(model.feat_size for model in models) if tiled else 1,
+        "min_frames": max(model.num_frames for model in models) if tiled else 1,
+        "min_edge": max(model.feat_size for model in models) if tiled else 1,
     }
 
 
@@ -155,7 +155,7 @@ def _check_flow(train_on: str, variant: Variant, full: Variant, source: str) -> 
 
 def _check_sizes(settings: dict[str, Any], variants: dict[str, Variant], source: str) -> None:
     """Sizes in LQ pixels that one setting takes from another."""
-    edge = _least_clip(settings, variants)["least_edge"]
+    edge = _min_clip_size(settings, variants)["min_edge"]
     for size in settings["runtime"]["sizes"]:
         if min(size) < edge:
             raise InputError(

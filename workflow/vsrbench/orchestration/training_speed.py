@@ -59,7 +59,7 @@ def _measure(variant: Variant, windows: int, device: torch.device) -> tuple[floa
     """Seconds of one training step, and the peak memory in bytes (0 on the CPU, where it is not known)."""
     model, training = variant.model, variant.training
     network = build_model(model).to(device)
-    network.recompute = training.recompute
+    network.activation_checkpointing = training.activation_checkpointing
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     lq = torch.rand(windows, model.num_frames, 3, model.feat_size, model.feat_size, device=device)
     gt = torch.rand(windows, model.num_frames, 3, 4 * model.feat_size, 4 * model.feat_size, device=device)

@@ -71,7 +71,7 @@ def _run(run: Path):
     changed = " with uncommitted changes" if facts.get("uncommitted_changes") else ""
     machine = facts.get("machine", {})
     yield f"  {run.relative_to(run.parents[2])}: revision {facts.get('revision')}{changed}"
-    yield f"    code {facts.get('code_digest')}, recipe {facts.get('identity', {}).get('recipe')}"
+    yield f"    code {facts.get('code_digest')}, settings {facts.get('identity', {}).get('settings')}"
     for mirror in run.parents[2].glob(f"wandb/offline-run-*-{run.parent.name}-{run.name}-*"):
         yield f"    W&B run {mirror.name.split('-', 3)[3]}"
     yield f"    on {machine.get('device')} ({machine.get('processor')}) of {machine.get('host')}"

@@ -22,7 +22,7 @@ def figures_of(variants: Mapping[str, Variant]) -> list[str]:
     return [name for name, shown in figures.items() if shown]
 
 
-def looked_into(variants: Mapping[str, Variant]) -> list[str]:
+def inspected_variants(variants: Mapping[str, Variant]) -> list[str]:
     """The full model, and the study's first variant of each other kind of attention."""
     first: dict[str, str] = {}
     for name in ("full", *variants):

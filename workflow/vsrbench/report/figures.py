@@ -14,7 +14,7 @@ from vsrbench.report import plot_style
 from vsrbench.report.example_selection import find_examples
 from vsrbench.report.figure_list import figures_of
 from vsrbench.report.frame_figures import draw_comparison, draw_errors, draw_profiles
-from vsrbench.report.network_figures import draw_attention, draw_flow, find_probes
+from vsrbench.report.network_figures import draw_attention, draw_flow, find_inspections
 from vsrbench.report.tables import headline_metric, tidy_table, wide_table
 from vsrbench.results.run_records import read_history
 from vsrbench.results.statistics import BASELINE
@@ -30,13 +30,13 @@ def make_figures(
     runtimes: Iterable[Path],
     provenance: Iterable[Path],
     manifests: Iterable[Path],
-    probes: Iterable[Path],
+    inspections: Iterable[Path],
     folder: Path,
 ) -> None:
-    """Write the figures that `gallery.figures_of` names as SVG and PNG.
+    """Write the figures that `figure_list.figures_of` names as SVG and PNG.
 
-    The lists of files are those of `read_results`, and `probing.probe`'s. Restored frames lie in the folders
-    named like the evaluations, logs of training beside the provenance.
+    The lists of files are those of `read_results`, and those that `inspect_network.inspect` wrote. Restored
+    frames lie in the folders named like the evaluations, training logs beside the provenance.
     """
     evaluations, provenance, manifests = list(evaluations), list(provenance), list(manifests)
     results = read_results(
@@ -49,7 +49,7 @@ def make_figures(
     tidy = tidy_table(results)
     logs = {run_of(path): Path(path).with_name("train.jsonl") for path in provenance}
     examples = find_examples(results, evaluations, manifests)
-    seen = find_probes(examples, probes)
+    seen = find_inspections(examples, inspections)
     drawing = {
         "differences": partial(draw_differences, tidy),
         "costs": partial(draw_costs, wide_table(results, tidy)),

@@ -16,7 +16,7 @@ from vsrbench.report.image_panels import (
     aspect,
     colour_bar,
     describe_size,
-    frame_in,
+    draw_box,
     rows_of_panels,
     show,
 )
@@ -33,7 +33,7 @@ def draw_comparison(examples: list[Example], path: Path) -> None:
         for example, (whole, small, *restored, truth) in zip(examples, panels, strict=True):
             top, left, edge = example.crop
             show(whole, example.gt, example.label)
-            frame_in(whole, left, top, edge, edge)
+            draw_box(whole, left, top, edge, edge)
             lq = example.lq[top // SCALE : (top + edge) // SCALE, left // SCALE : (left + edge) // SCALE]
             show(small, lq, f"input\n{describe_size(example.lq)}", interpolation="nearest")
             for axes, (name, picture) in zip(restored, example.restored.items(), strict=True):
@@ -72,7 +72,7 @@ def draw_profiles(examples: list[Example], path: Path) -> None:
             row = len(example.gt) // 2
             whole.axhline(row, color="white", linewidth=1.6)
             whole.axhline(row, color=plot_style.INK, linewidth=0.8)
-            frame_in(whole, start, row - 5, stop - start, 11)
+            draw_box(whole, start, row - 5, stop - start, 11)
             frames = f"frames {example.clip.scored[0]} to {example.clip.scored[-1]} ↓"
             for axes, (name, profile) in zip(profiles, found.items(), strict=True):
                 show(axes, profile[:, start:stop], f"{name}\n{frames}", interpolation="nearest")

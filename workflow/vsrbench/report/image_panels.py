@@ -70,7 +70,7 @@ def show(axes: Axes, picture: np.ndarray, title: str, **options) -> None:
     axes.set_title(title, fontsize=size, fontweight=weight, pad=3)
 
 
-def frame_in(axes: Axes, left: float, top: float, width: float, height: float) -> None:
+def draw_box(axes: Axes, left: float, top: float, width: float, height: float) -> None:
     """Mark a part of a picture, in its pixels, by a frame that is seen on any ground."""
     for line, colour in ((2.6, "white"), (1.3, plot_style.VARIANT)):
         axes.add_patch(

@@ -11,9 +11,9 @@ from matplotlib.colors import LogNorm
 from torchvision.utils import flow_to_image
 
 from vsrbench.data.degradation import SCALE
-from vsrbench.evaluation.inspect_network import Probe, read_probe
+from vsrbench.evaluation.inspect_network import Inspection, read_inspection
 from vsrbench.report.example_selection import Example
-from vsrbench.report.image_panels import BAR, aspect, colour_bar, frame_in, rows_of_panels, show
+from vsrbench.report.image_panels import BAR, aspect, colour_bar, draw_box, rows_of_panels, show
 
 SHARES = LogNorm(0.1, 100)  # percent of a token's attention
 ARROWS = 12  # along the shorter edge
@@ -22,35 +22,49 @@ FAINT = -128, 383  # a grey picture of 0 to 255 shown at half its contrast, lest
 VEIL = 0.7  # how much of the picture below a share of attention hides
 
 
-def find_probes(examples: Iterable[Example], files: Iterable[Path]) -> list[tuple[Example, dict[str, Probe]]]:
+def find_inspections(
+    examples: Iterable[Example], files: Iterable[Path]
+) -> list[tuple[Example, dict[str, Inspection]]]:
     """By variant, what was seen of each example; files are `<data set>/<variant>/seed_<seed>.safetensors`."""
     files = {tuple(Path(file).parts[-3:-1]): Path(file) for file in files}
     found = []
     for example in examples:
         clip = example.clip
-        probes = {
-            variant: read_probe(file, clip.name)
+        inspections = {
+            variant: read_inspection(file, clip.name)
             for (dataset, variant), file in files.items()
             if dataset == clip.dataset
         }
-        found.append((example, {variant: probe for variant, probe in probes.items() if probe is not None}))
+        found.append(
+            (
+                example,
+                {
+                    variant: inspection
+                    for variant, inspection in inspections.items()
+                    if inspection is not None
+                },
+            )
+        )
     return found
 
 
-def draw_flow(seen: list[tuple[Example, dict[str, Probe]]], path: Path) -> None:
+def draw_flow(seen: list[tuple[Example, dict[str, Inspection]]], path: Path) -> None:
     """The full model's optical flow on the whole frame, the exact one where it is known, and their distance.
 
     Colours give the direction, by the wheel at the end of a row, and the length; arrows give them again.
     """
-    seen = [(example, probes["full"]) for example, probes in seen if probes["full"].flow.size]
+    seen = [(example, inspections["full"]) for example, inspections in seen if inspections["full"].flow.size]
     rows = [_flow_aspects(example) for example, _ in seen]
     with rows_of_panels(path, rows) as (_, panels):
-        for (example, probe), (whole, estimated, *known, wheel) in zip(seen, panels, strict=True):
+        for (example, inspection), (whole, estimated, *known, wheel) in zip(seen, panels, strict=True):
             show(whole, example.gt, example.label)
-            fields, titles = [probe.flow], [f"SPyNet\nmean motion {_mean_length(probe.flow):.2f} px"]
+            fields, titles = (
+                [inspection.flow],
+                [f"SPyNet\nmean motion {_mean_length(inspection.flow):.2f} px"],
+            )
             if known:
                 exact = example.clip.read_flows()[0][example.frame]
-                distance = np.linalg.norm(probe.flow - exact, axis=0)
+                distance = np.linalg.norm(inspection.flow - exact, axis=0)
                 fields.append(exact)
                 titles.append(f"exact\nmean motion {_mean_length(exact):.2f} px")
                 show(
@@ -97,32 +111,33 @@ def _draw_wheel(axes: Axes, longest: float) -> None:
     axes.set_aspect("equal", anchor="N")
 
 
-def draw_attention(seen: list[tuple[Example, dict[str, Probe]]], path: Path) -> None:
+def draw_attention(seen: list[tuple[Example, dict[str, Inspection]]], path: Path) -> None:
     """Where a token of the frame in the middle attends in all frames of its window, block by block.
 
     The mean over heads, of the first and of the last block; the query is framed.
     """
     shown = [
-        (example, variant, probe, block)
-        for example, probes in seen
-        for variant, probe in probes.items()
-        if probe.attention.size
-        for block in sorted({0, len(probe.attention) - 1})
+        (example, variant, inspection, block)
+        for example, inspections in seen
+        for variant, inspection in inspections.items()
+        if inspection.attention.size
+        for block in sorted({0, len(inspection.attention) - 1})
     ]
     rows = [
-        [aspect(example.gt)] + [probe.query.tile[3] / probe.query.tile[2]] * len(probe.query.frames)
-        for example, _, probe, _ in shown
+        [aspect(example.gt)]
+        + [inspection.query.tile[3] / inspection.query.tile[2]] * len(inspection.query.frames)
+        for example, _, inspection, _ in shown
     ]
     with rows_of_panels(path, rows, bar=BAR) as (figure, panels):
-        for (example, variant, probe, block), (whole, *slots) in zip(shown, panels, strict=True):
-            query, blocks = probe.query, len(probe.attention)
+        for (example, variant, inspection, block), (whole, *frame_axes) in zip(shown, panels, strict=True):
+            query, blocks = inspection.query, len(inspection.attention)
             top, left, height, width = (query.patch * number for number in query.tile)
             name = variant if blocks == 1 else f"{variant}, block {block + 1} of {blocks}"
             show(whole, example.gt, f"{name}\n{example.clip.dataset} {example.clip.name}")
-            frame_in(whole, SCALE * left, SCALE * top, SCALE * width, SCALE * height)
+            draw_box(whole, SCALE * left, SCALE * top, SCALE * width, SCALE * height)
             lq = example.clip.read(query.frames)[0][:, top : top + height, left : left + width].mean(-1)
-            shares = 100 * probe.attention[block].mean(0)
-            for axes, frame, picture, share in zip(slots, query.frames, lq, shares, strict=True):
+            shares = 100 * inspection.attention[block].mean(0)
+            for axes, frame, picture, share in zip(frame_axes, query.frames, lq, shares, strict=True):
                 show(
                     axes,
                     picture,
@@ -133,7 +148,9 @@ def draw_attention(seen: list[tuple[Example, dict[str, Probe]]], path: Path) -> 
                 )
                 _veil(axes, share)
             edge = query.patch
-            frame_in(slots[query.slot], query.column * edge - left, query.row * edge - top, edge, edge)
+            draw_box(
+                frame_axes[query.window_index], query.column * edge - left, query.row * edge - top, edge, edge
+            )
         if shown:
             colours = ScalarMappable(SHARES, "magma")
             label = "share of the token's attention (%)"

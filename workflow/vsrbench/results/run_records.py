@@ -25,7 +25,7 @@ class Record:
     name: str
     group: str
     job_type: str  # train, baseline or tables
-    recipe: dict[str, Any]  # what makes it another run if it changes
+    identity: dict[str, Any]  # what makes it another run if it changes
     config: dict[str, Any]
     tags: list[str]
     history: dict[int, dict[str, float]] = field(default_factory=dict)  # by iteration
@@ -36,7 +36,7 @@ class Record:
     @property
     def run_id(self) -> str:
         """The same for every attempt and on every machine."""
-        return f"{self.name}-{config_digest(self.recipe)[:8]}"
+        return f"{self.name}-{config_digest(self.identity)[:8]}"
 
     def digest(self) -> str:
         """Over everything that the run shows."""
@@ -106,7 +106,7 @@ def _training(
         name=f"{name}-seed_{seed}",
         group=name,
         job_type="train",
-        recipe={key: variant[key] for key in ("study", "degradation", "model", "training")},
+        identity={key: variant[key] for key in ("study", "degradation", "model", "training")},
         config=variant | {"seed": seed},
         tags=[variant["study"], variant["degradation"]],
         history=read_history(run / "train.jsonl"),

@@ -14,7 +14,7 @@ from scipy import stats
 from scipy.optimize import elementwise
 
 BASELINE = "bicubic"  # has no seeds: scored once, as seed 0
-METRICS = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "lpips_alex", "lpips_squeeze", "t_of", "t_lp")
+METRICS = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "lpips_alex", "lpips_squeeze", "tof", "tlp")
 CONFIDENCE = 0.95
 
 

@@ -67,7 +67,7 @@ def train_flow(
     )
     identity = {
         "seed": seed,
-        "recipe": config_digest(asdict(config) | {"num_feat": num_feat, "crop_size": crop_size}),
+        "settings": config_digest(asdict(config) | {"num_feat": num_feat, "crop_size": crop_size}),
         "data": sha256(store),
         "code": code_digest("train_flow"),
     }

@@ -49,7 +49,7 @@ def train(
     identity = {
         "variant": variant.variant,
         "seed": seed,
-        "recipe": config_digest(asdict(variant.model) | asdict(variant.training)),
+        "settings": config_digest(asdict(variant.model) | asdict(variant.training)),
         "data": sha256(store),
         "flow_weights": sha256(flow_weights) if task.network.spynet is not None else None,
         "code": code_digest("train"),
@@ -79,7 +79,7 @@ class Restoration:
                     f"{variant.degradation}; build the store for it"
                 )
         self.network = build_model(model)
-        self.network.recompute = training.recompute
+        self.network.activation_checkpointing = training.activation_checkpointing
         self.freeze_flow_iterations = training.freeze_flow_iterations
         self.values_per_iteration = training.batch_size * model.num_frames * 3 * (4 * model.feat_size) ** 2
         window = {

@@ -1,11 +1,11 @@
-"""Position codes, added once to the features (n, t, c, h, w) before the first block.
+"""Positional encodings, added once to the features (n, t, c, h, w) before the first block.
 
 Both fixed codes are one and the same encoder of three axes, `sinusoidal_code`, given different axes:
 
 * `as_released` follows the released code (commit 8770126), which hands (t, c, h, w) to an encoder that takes
-  its first axis for the channels. So the *frame slots* play the channels, and (channel, row, column) are
-  the three positions: with 5 frames, slots 0 and 1 carry the sine and cosine of the channel's index, slots
-  2 and 3 those of the row, slot 4 the sine of the column; with 7 frames the column never enters. The
+  its first axis for the channels. So the *frame indices* play the channels, and (channel, row, column) are
+  the three positions: with 5 frames, frames 0 and 1 carry the sine and cosine of the channel's index, frames
+  2 and 3 those of the row, frame 4 the sine of the column; with 7 frames the column never enters. The
   released weights need it.
 * `sinusoidal_3d` is what the paper describes: a third of the channels each for frame, row and column, sines
   in the even channels and cosines in the odd ones.
@@ -64,7 +64,7 @@ class DescribedEncoding(nn.Module):
 
 
 class LearnedEncoding(nn.Module):
-    """A free value for every frame slot, channel and pixel, which fixes the frame's size."""
+    """A free value for every frame, channel and pixel, which fixes the frame's size."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -82,7 +82,7 @@ class NoEncoding(nn.Identity):
         super().__init__()
 
 
-POSITION_ENCODINGS = {
+POSITIONAL_ENCODINGS = {
     "none": NoEncoding,
     "as_released": ReleasedEncoding,
     "sinusoidal_3d": DescribedEncoding,
