@@ -138,7 +138,7 @@ def test_still_clip_without_position_code_restores_all_inner_frames_alike():
 
 
 def test_reversed_time_swaps_the_directions():
-    """With the directions' weights swapped and no positional encoding, a reversed clip is restored reversed."""
+    """With the directions' weights swapped and no positional encoding, a reversed clip comes out reversed."""
     model, clip = small_model(positional_encoding="none"), random_clip()
     with torch.no_grad():
         expected = model(clip).flip(1)
