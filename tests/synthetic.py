@@ -9,6 +9,7 @@ import yaml
 
 from vsrbench.core.config import read_yaml, resolve_variant
 from vsrbench.results.statistics import BASELINE, METRICS
+from vsrbench.results.study_results import StudyFiles
 
 ROOT = Path(__file__).resolve().parents[1]
 # What each variant loses in dB against the full model, and its size in M.
@@ -36,8 +37,8 @@ Hearsay,2021,Vid4,BI,Y,average,39.36,0.8258,a ranking,low
 MACHINE = {"processor": "A processor", "threads": 2, "device": "cpu", "host": "a"}
 
 
-def write_study(folder: Path, *, seeds=(1, 2), effects=EFFECTS, clips=CLIPS, lpips=True) -> dict:
-    """Write the study into `folder` (its last part is the study's name); the arguments of `make_tables`."""
+def write_study(folder: Path, *, seeds=(1, 2), effects=EFFECTS, clips=CLIPS, lpips=True) -> StudyFiles:
+    """Write the study, and `published.csv`, into `folder`; its last part is the study's name."""
     random = np.random.default_rng(3)
     study = read_yaml(ROOT / "workflow" / "config" / "demo.yaml") | {"study": folder.name}
     files = {"evaluations": [], "configs": [], "runtimes": [], "provenance": [], "manifests": []}
@@ -104,8 +105,8 @@ def write_study(folder: Path, *, seeds=(1, 2), effects=EFFECTS, clips=CLIPS, lpi
                 "seed": seed,
             }
             files["provenance"].append(write(run / "provenance.json", json.dumps(facts)))
-    files["published"] = write(folder / "published.csv", PUBLISHED)
-    return files
+    write(folder / "published.csv", PUBLISHED)
+    return StudyFiles(**{name: tuple(paths) for name, paths in files.items()})
 
 
 def metrics(psnr: float, lpips: bool) -> dict[str, float | None]:

@@ -3,15 +3,9 @@
 from pathlib import Path
 
 from vsrbench.report.figures import make_figures
-
-files = snakemake.input  # noqa: F821
+from vsrbench.results.study_results import StudyFiles
 
 make_figures(
-    evaluations=files.evaluations,
-    configs=files.configs,
-    runtimes=files.runtimes,
-    provenance=files.provenance,
-    manifests=files.manifests,
-    inspections=files.inspections,
-    folder=Path(snakemake.output[0]).parent,  # noqa: F821
+    StudyFiles.from_inputs(snakemake.input),  # noqa: F821
+    Path(snakemake.output[0]).parent,  # noqa: F821
 )

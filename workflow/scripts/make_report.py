@@ -3,16 +3,11 @@
 from pathlib import Path
 
 from vsrbench.report.html_report import make_report
-
-files = snakemake.input  # noqa: F821
+from vsrbench.results.study_results import StudyFiles
 
 make_report(
-    evaluations=files.evaluations,
-    configs=files.configs,
-    runtimes=files.runtimes,
-    provenance=files.provenance,
-    manifests=files.manifests,
-    figures=files.figures,
+    StudyFiles.from_inputs(snakemake.input),  # noqa: F821
+    figures=snakemake.input.figures,  # noqa: F821
     **snakemake.params.heading,  # noqa: F821
     page=Path(snakemake.output.page),  # noqa: F821
     tables=Path(snakemake.output.tables),  # noqa: F821

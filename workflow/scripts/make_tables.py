@@ -3,15 +3,10 @@
 from pathlib import Path
 
 from vsrbench.report.tables import make_tables
-
-files = snakemake.input  # noqa: F821
+from vsrbench.results.study_results import StudyFiles
 
 make_tables(
-    evaluations=files.evaluations,
-    configs=files.configs,
-    runtimes=files.runtimes,
-    provenance=files.provenance,
-    manifests=files.manifests,
+    StudyFiles.from_inputs(snakemake.input),  # noqa: F821
+    Path(snakemake.output[0]).parent,  # noqa: F821
     **snakemake.params.heading,  # noqa: F821
-    folder=Path(snakemake.output[0]).parent,  # noqa: F821
 )

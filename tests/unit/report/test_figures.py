@@ -1,6 +1,7 @@
 """Figures of a made-up study with a few real pictures."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import matplotlib as mpl
@@ -26,7 +27,7 @@ from vsrbench.report.figures import _by_dataset, draw_clips, draw_training, make
 from vsrbench.report.frame_figures import draw_profiles, worst_stretch
 from vsrbench.report.network_figures import draw_attention, draw_flow
 from vsrbench.report.plot_style import _STYLE, _spread
-from vsrbench.results.study_results import read_results
+from vsrbench.results.study_results import StudyFiles, read_results
 
 FIGURES = (
     "costs",
@@ -45,7 +46,7 @@ NOISE = {"full": 5, "fcsa": 20, "channel_norm": 10, BASELINE: 40}
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """The arguments of `make_figures` for three small clips, with what is kept of each restored one."""
+    """The files of a study of three small clips, with what is kept of each restored one."""
     folder = tmp_path_factory.mktemp("results") / "demo"
     data = folder / "data" / "photo_motion"
     counts = {"train": 0, "validation": 0, "test": 1}
@@ -56,15 +57,14 @@ def study(tmp_path_factory):
     files = write_study(folder, effects=EFFECTS, clips=lengths)
     (data / "manifest.json").write_text(manifest)
     random = np.random.default_rng(0)
-    for evaluation in files["evaluations"]:
+    for evaluation in files.evaluations:
         for clip in clips:
             gt = clip.read_gt(clip.scored)
             noisy = gt + random.normal(0, NOISE[evaluation.parent.name], gt.shape)
             restored = iter(noisy.clip(0, 255).astype(np.uint8))
             assert len(list(save_sample_frames(restored, clip, evaluation.with_suffix("")))) == 3
-    del files["published"]
     inspections = [inspect_clip(folder, data / "manifest.json", variant) for variant in ("full", "fcsa")]
-    return files | {"inspections": inspections, "folder": folder / "figures"}
+    return replace(files, inspections=tuple(inspections))
 
 
 def inspect_clip(folder, manifest, variant):
@@ -80,25 +80,24 @@ def inspect_clip(folder, manifest, variant):
 
 @pytest.fixture(scope="module")
 def results(study):
-    return read_results(
-        **{key: value for key, value in study.items() if key not in ("folder", "inspections")}
-    )
+    return read_results(study)
 
 
 def test_every_figure_is_drawn_twice_the_same(study, tmp_path):
-    make_figures(**study)
-    make_figures(**study | {"folder": tmp_path})
+    first, second = tmp_path / "first", tmp_path / "second"
+    make_figures(study, first)
+    make_figures(study, second)
     for name in FIGURES:
-        drawn = cv2.imread(str(study["folder"] / f"{name}.png"))
+        drawn = cv2.imread(str(first / f"{name}.png"))
         assert min(drawn.shape[:2]) > 100 and drawn.std() > 10, f"{name} is blank"
-        svg = (study["folder"] / f"{name}.svg").read_bytes()
+        svg = (first / f"{name}.svg").read_bytes()
         assert svg.startswith(b"<?xml") and len(svg) > 10_000
-        assert svg == (tmp_path / f"{name}.svg").read_bytes()
+        assert svg == (second / f"{name}.svg").read_bytes()
 
 
 def test_example_is_the_median_clip_and_the_weakest_variant(study, results):
-    frames = {tuple(path.parts[-3:-1]): path.with_suffix("") for path in study["evaluations"]}
-    example = find_example(results, study["manifests"][0], frames)
+    frames = {tuple(path.parts[-3:-1]): path.with_suffix("") for path in study.evaluations}
+    example = find_example(results, study.manifests[0], frames)
     rows = results.rows.query("frame == 1 and seed <= 1").set_index(["clip", "variant"])["psnr_rgb"].unstack()
     median = (rows["full"] - rows[BASELINE]).sort_values().index[1]
     assert example.label == f"photo_motion\n{median}" and example.frame == 1
@@ -150,7 +149,7 @@ def test_a_training_that_was_skipped_over_is_drawn_with_what_it_has(tmp_path):
 def test_thousands_of_clips_can_be_drawn(results, tmp_path):
     clips = {f"clip{number:04d}": 1 for number in range(500)}
     files = write_study(tmp_path / "demo", effects=EFFECTS, clips={"vid4": clips})
-    draw_clips(read_results(evaluations=files["evaluations"], configs=files["configs"]), tmp_path / "clips")
+    draw_clips(read_results(files), tmp_path / "clips")
     assert (tmp_path / "clips.svg").stat().st_size < 1_000_000
 
 
@@ -174,16 +173,15 @@ def test_numbers_below_the_differences_keep_apart(tmp_path, span):
 def test_a_study_of_the_full_model_alone(study, tmp_path):
     alone = {
         key: [path for path in paths if {"fcsa", "channel_norm"}.isdisjoint({*path.parts, path.stem})]
-        for key, paths in study.items()
-        if key != "folder"
+        for key, paths in vars(study).items()
     }
-    make_figures(**alone, folder=tmp_path)
+    make_figures(StudyFiles.from_inputs(alone), tmp_path)
     assert all((tmp_path / f"{name}.png").is_file() for name in FIGURES)
 
 
 def test_no_restored_frames_no_pictures(study, results, tmp_path):
-    assert find_example(results, study["manifests"][0], {}) is None
-    for evaluation in study["evaluations"]:
+    assert find_example(results, study.manifests[0], {}) is None
+    for evaluation in study.evaluations:
         assert evaluation.with_suffix("").is_dir()
 
 

@@ -18,14 +18,14 @@ from vsrbench.report.findings import find_answers, summarise_findings, to_restru
 from vsrbench.report.html_report import make_report
 from vsrbench.report.tables import tidy_table
 from vsrbench.results.statistics import BASELINE
-from vsrbench.results.study_results import read_results
+from vsrbench.results.study_results import StudyFiles, read_results
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; Debian's package chromium has it")
 
 
-def read(files: dict):
+def read(files: StudyFiles):
     """Results and tidy table of a synthetic study."""
-    results = read_results(**{key: value for key, value in files.items() if key != "published"})
+    results = read_results(files)
     return results, tidy_table(results)
 
 
@@ -42,13 +42,14 @@ def study(tmp_path_factory) -> Path:
     )
     (figures / "costs.svg").write_text(drawing)
     make_report(
-        **files,
+        files,
         title="A study of <parts> & wholes",
         note="What a reader must know.",
         figures=[figures / "costs.svg", figures / "comparison.png"],
         page=folder / "report.html",
         tables=folder / "tables" / "ablations.html",
         findings=folder / "findings.rst",
+        published=folder / "published.csv",
     )
     return folder
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from vsrbench.report.compare_studies import compare
 from vsrbench.report.explain import explain
 from vsrbench.report.published_scores import compare_with_published
 from vsrbench.report.tables import make_tables, tidy_table
-from vsrbench.results.study_results import read_results
+from vsrbench.results.study_results import StudyFiles, read_results
 
 VID4 = {"vid4": {"calendar": 4, "city": 3, "foliage": 5, "walk": 5}}
 
@@ -24,8 +25,13 @@ VID4 = {"vid4": {"calendar": 4, "city": 3, "foliage": 5, "walk": 5}}
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results") / "demo"
-    make_tables(**write_study(folder), title="Demo", note="A note.", folder=folder / "tables")
+    write_tables(write_study(folder), folder, note="A note.")
     return folder
+
+
+def write_tables(files, folder, note=""):
+    """The tables of a study in `folder`, held against its own list of published scores."""
+    make_tables(files, folder / "tables", title="Demo", note=note, published=folder / "published.csv")
 
 
 def page(folder, name="ablations.txt"):
@@ -35,11 +41,11 @@ def page(folder, name="ablations.txt"):
 def tables_of(folder, edit=None, **options):
     """The plain text of a study's tables; `edit` changes every row of its evaluations before."""
     files = write_study(folder, **options)
-    for path in files["evaluations"] if edit else ():
+    for path in files.evaluations if edit else ():
         rows = pd.read_csv(path, dtype={"code_digest": str})
         edit(rows)
         rows.to_csv(path, index=False)
-    make_tables(**files, title="Demo", note="", folder=folder / "tables")
+    write_tables(files, folder)
     return page(folder)
 
 
@@ -117,7 +123,7 @@ def test_latex_is_plain(study):
     """Whatever is not on every keyboard, or means something to LaTeX, is written as a command."""
     latex = page(study, "ablations.tex")
     assert latex.isascii()
-    assert "no\\_position\\_encoding" in latex
+    assert "no\\_positional\\_encoding" in latex
     assert latex.count("\\begin{") == latex.count("\\end{")
 
 
@@ -150,12 +156,12 @@ def test_no_lpips_says_how_to_get_it(tmp_path):
 def test_both_averages_and_exact_frames_are_columns(tmp_path):
     """Every frame alike: calendar, foliage and walk have more of them than city."""
     files = write_study(tmp_path / "demo", clips=VID4)
-    rows = pd.concat(pd.read_csv(path) for path in files["evaluations"])
+    rows = pd.concat(pd.read_csv(path) for path in files.evaluations)
     full = rows[(rows["variant"] == "full") & (rows["frame"] > 0)]  # see exact_frame
-    exact_frame(first := pd.read_csv(files["evaluations"][2]))
-    first.to_csv(files["evaluations"][2], index=False)
-    make_tables(**files, title="Demo", note="", folder=tmp_path / "tables")
-    tidy = pd.read_csv(tmp_path / "tables" / "ablations_tidy.csv").set_index(["variant", "metric"])
+    exact_frame(first := pd.read_csv(files.evaluations[2]))
+    first.to_csv(files.evaluations[2], index=False)
+    write_tables(files, tmp_path / "demo")
+    tidy = pd.read_csv(tmp_path / "demo" / "tables" / "ablations_tidy.csv").set_index(["variant", "metric"])
     assert tidy.loc[("full", "psnr_y"), "frame_mean"] == pytest.approx(full["psnr_y"].mean(), abs=1e-6)
     by_clip = full.groupby(["seed", "clip"])["psnr_y"].mean().mean()
     assert tidy.loc[("full", "psnr_y"), "mean"] == pytest.approx(by_clip, abs=1e-6)
@@ -199,14 +205,14 @@ def test_doubts_are_said(tmp_path, edit, said):
 def test_mixed_machines_and_budgets_are_said(tmp_path):
     files = write_study(tmp_path / "demo", effects={"full": (0, 0.1), "fcsa": (-0.5, 0.1)}, clips=VID4)
     for path, key, value in (
-        (files["provenance"][0], "machine", {"device": "a GPU"}),
-        (files["provenance"][1], "skipped_iterations", [7]),
+        (files.provenance[0], "machine", {"device": "a GPU"}),
+        (files.provenance[1], "skipped_iterations", [7]),
     ):
         path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    config = files["configs"][1]
+    config = files.configs[1]
     config.write_text(config.read_text().replace("iterations: 450", "iterations: 200"))
-    make_tables(**files, title="Demo", note="", folder=tmp_path / "tables")
-    text = (tmp_path / "tables" / "ablations.txt").read_text()
+    write_tables(files, tmp_path / "demo")
+    text = (tmp_path / "demo" / "tables" / "ablations.txt").read_text()
     assert "Mixed training machine: A processor, a GPU" in text
     assert "Mixed training budget (iterations x batch): 200 x 1, 450 x 1" in text
     assert "Skipped iterations" in text
@@ -224,16 +230,16 @@ def test_average_over_frames_is_told_where_it_differs(tmp_path):
     assert "clips differ in length" in tables_of(tmp_path / "demo", effects=effects, clips=VID4)
 
 
-def compared_with_published(files, subset):
-    for path in files["manifests"]:
+def compared_with_published(files, published, subset):
+    for path in files.manifests:
         path.write_text(json.dumps({"subset": subset}))
-    results = read_results(**{key: files[key] for key in ("evaluations", "configs", "manifests")})
-    return results, compare_with_published(results, files["published"])
+    results = read_results(files)
+    return results, compare_with_published(results, published)
 
 
 def test_published_average_is_held_against_the_whole_data_set(tmp_path):
     files = write_study(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)}, clips=VID4)
-    results, table = compared_with_published(files, subset={})
+    results, table = compared_with_published(files, tmp_path / "demo" / "published.csv", subset={})
     average = table[table["clip"] == "average"].set_index("method")
     measured = tidy_table(results).loc[("vid4", "full", "psnr_y"), "mean"]
     assert set(average.index) == {"VSRT", "Another", "Bicubic"}
@@ -244,24 +250,26 @@ def test_published_average_is_held_against_the_whole_data_set(tmp_path):
 
 def test_published_average_is_not_held_against_a_part(tmp_path):
     files = write_study(tmp_path / "demo", effects={"full": (0, 0.1)}, clips={"vid4": {"city": 3}})
-    _, table = compared_with_published(files, subset={"test": "1 of 4 clips"})
+    _, table = compared_with_published(
+        files, tmp_path / "demo" / "published.csv", subset={"test": "1 of 4 clips"}
+    )
     assert set(table["clip"]) == {"city"}
 
 
 def published_notes(tmp_path, train_on, sizes, **rows):
     """What is said of a study of these sizes that is held against Vid4's published scores."""
     files = write_study(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)}, clips=VID4)
-    (config,) = files["configs"]
+    (config,) = files.configs
     variant = yaml.safe_load(config.read_text())
     released = read_yaml(ABLATIONS / "full.yaml")
     for section in ("model", "training"):
         ours = {key: value for key, value in sizes.items() if key in released[section]}
         variant[section] = released[section] | ours
     config.write_text(yaml.safe_dump(variant | {"train_on": train_on}))
-    for path in files["evaluations"]:
+    for path in files.evaluations:
         pd.read_csv(path).assign(**{"tile_overlap": 32} | rows).to_csv(path, index=False)
-    make_tables(**files, title="Demo", note="", folder=tmp_path / "tables")
-    return [(tmp_path / "tables" / name).read_text() for name in ("ablations.md", "published.md")]
+    write_tables(files, tmp_path / "demo")
+    return [(tmp_path / "demo" / "tables" / name).read_text() for name in ("ablations.md", "published.md")]
 
 
 RELEASED_VIMEO = {"num_frames": 7, "depth": 7, "batch_size": 16}
@@ -310,9 +318,9 @@ def test_compare_shows_what_changed(study, tmp_path, capsys):
     other = tmp_path / "other"
     effects = {"full": (0.5, 0.3), "fcsa": (-0.5, 0.1), "no_attention": (-1, 0.1), "bicubic": (-1.2, None)}
     files = write_study(other, effects=effects, clips={"vid4": {"city": 34}})
-    config = files["configs"][0]
+    config = files.configs[0]
     config.write_text(config.read_text().replace("iterations: 450", "iterations: 600"))
-    make_tables(**files, title="Other", note="", folder=other / "tables")
+    write_tables(files, other)
     compare(study, other)
     printed = capsys.readouterr().out
     assert "training.iterations: 450 -> 600 (full)" in printed
@@ -337,12 +345,10 @@ def test_compare_needs_tables(tmp_path):
 
 def test_damaged_files_are_named(tmp_path):
     files = write_study(tmp_path / "demo", effects={"full": (0, 0.1)}, clips={"vid4": {"city": 2}})
-    path = files["evaluations"][0]
+    path = files.evaluations[0]
     path.write_text(path.read_text().replace("psnr_y", "psnr_z"))
     with pytest.raises(InputError, match=f"{path}: has no column psnr_y"):
-        read_results(evaluations=[path], configs=files["configs"])
-    files["runtimes"][0].write_text("{")
+        read_results(StudyFiles((path,), files.configs))
+    files.runtimes[0].write_text("{")
     with pytest.raises(InputError, match="full.json: not what the study writes"):
-        read_results(
-            evaluations=files["evaluations"][1:], configs=files["configs"], runtimes=files["runtimes"]
-        )
+        read_results(replace(files, evaluations=files.evaluations[1:]))

@@ -4,7 +4,6 @@ It is the sample on which the full model gains its median over bicubic, beside t
 its first seed; the crop is where bicubic errs most.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from vsrbench.data.degradation import SCALE
 from vsrbench.evaluation.saved_frames import frame_path
 from vsrbench.report.tables import headline_metric
 from vsrbench.results.statistics import BASELINE
-from vsrbench.results.study_results import Results
+from vsrbench.results.study_results import Results, StudyFiles
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,13 @@ class Example:
         return f"{self.clip.dataset}\n{self.clip.name}"
 
 
-def find_examples(results: Results, evaluations: Iterable[Path], manifests: Iterable[Path]) -> list[Example]:
+def find_examples(results: Results, files: StudyFiles) -> list[Example]:
     """One for each data set of which restored frames were kept, in folders named like the evaluations."""
     samples = {
         tuple(path.parts[-3:-1]): path.with_suffix("")
-        for path in sorted(map(Path, evaluations), key=_seed, reverse=True)
+        for path in sorted(files.evaluations, key=_seed, reverse=True)
     }
-    found = (find_example(results, path, samples) for path in map(Path, manifests))
+    found = (find_example(results, path, samples) for path in files.manifests)
     return [example for example in found if example is not None]
 
 

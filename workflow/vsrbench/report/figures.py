@@ -1,6 +1,6 @@
 """Figures of a study's numbers: quality against cost, training, differences from the full model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,38 +18,21 @@ from vsrbench.report.network_figures import draw_attention, draw_flow, find_insp
 from vsrbench.report.tables import headline_metric, tidy_table, wide_table
 from vsrbench.results.run_records import read_history
 from vsrbench.results.statistics import BASELINE
-from vsrbench.results.study_results import Results, read_results, run_of
+from vsrbench.results.study_results import Results, StudyFiles, read_results, run_of
 
 _AXIS = {"psnr_rgb": "PSNR RGB (dB)", "psnr_y": "PSNR Y (dB)"}
 
 
-def make_figures(
-    *,
-    evaluations: Iterable[Path],
-    configs: Iterable[Path],
-    runtimes: Iterable[Path],
-    provenance: Iterable[Path],
-    manifests: Iterable[Path],
-    inspections: Iterable[Path],
-    folder: Path,
-) -> None:
+def make_figures(files: StudyFiles, folder: Path) -> None:
     """Write the figures that `figure_list.figures_of` names as SVG and PNG.
 
-    The lists of files are those of `read_results`, and those that `inspect_network.inspect` wrote. Restored
-    frames lie in the folders named like the evaluations, training logs beside the provenance.
+    Restored frames lie in the folders named like the evaluations, training logs beside the provenance.
     """
-    evaluations, provenance, manifests = list(evaluations), list(provenance), list(manifests)
-    results = read_results(
-        evaluations=evaluations,
-        configs=configs,
-        runtimes=runtimes,
-        provenance=provenance,
-        manifests=manifests,
-    )
+    results = read_results(files)
     tidy = tidy_table(results)
-    logs = {run_of(path): Path(path).with_name("train.jsonl") for path in provenance}
-    examples = find_examples(results, evaluations, manifests)
-    seen = find_inspections(examples, inspections)
+    logs = {run_of(path): path.with_name("train.jsonl") for path in files.provenance}
+    examples = find_examples(results, files)
+    seen = find_inspections(examples, files.inspections)
     drawing = {
         "differences": partial(draw_differences, tidy),
         "costs": partial(draw_costs, wide_table(results, tidy)),

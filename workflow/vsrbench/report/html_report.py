@@ -16,7 +16,7 @@ from vsrbench.report.findings import Finding, find_answers, signed, summarise_fi
 from vsrbench.report.published_scores import PUBLISHED, compare_with_published, published_table
 from vsrbench.report.table_formats import Cell, Note, Row, Table
 from vsrbench.report.tables import ablation_table, effects_table, factorial_table, tidy_table
-from vsrbench.results.study_results import Results, read_results
+from vsrbench.results.study_results import Results, StudyFiles, read_results
 
 TEXTS = ROOT / "workflow" / "report"
 CHIPS = {
@@ -38,12 +38,8 @@ class Figure:
 
 
 def make_report(
+    files: StudyFiles,
     *,
-    evaluations: Iterable[Path],
-    configs: Iterable[Path],
-    runtimes: Iterable[Path],
-    provenance: Iterable[Path],
-    manifests: Iterable[Path],
     title: str,
     note: str,
     figures: Iterable[Path],
@@ -57,13 +53,7 @@ def make_report(
     `figures` are shown in their order; each may have a caption `workflow/report/<its name>.rst`. The other
     two are for Snakemake's own report, which has the figures apart and can show no page of more than 2 MB.
     """
-    results = read_results(
-        evaluations=evaluations,
-        configs=configs,
-        runtimes=runtimes,
-        provenance=provenance,
-        manifests=manifests,
-    )
+    results = read_results(files)
     tidy = tidy_table(results)
     found = find_answers(results, tidy)
     summary = summarise_findings(results, tidy, found)

@@ -4,7 +4,7 @@
 They name the runs behind every row and hold what the other formats round or leave out.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, product
 from pathlib import Path
 from string import ascii_lowercase
@@ -25,7 +25,7 @@ from vsrbench.results.statistics import (
     factorial_effects,
     summarise,
 )
-from vsrbench.results.study_results import Results, read_results
+from vsrbench.results.study_results import Results, StudyFiles, read_results
 
 COSTS = ("parameters_m", "gflops_per_frame", "latency_ms", "peak_memory_gib")
 SHOWN = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "lpips_alex")
@@ -44,28 +44,13 @@ _HEADER = [
 
 
 def make_tables(
-    *,
-    evaluations: Iterable[Path],
-    configs: Iterable[Path],
-    runtimes: Iterable[Path],
-    provenance: Iterable[Path],
-    manifests: Iterable[Path],
-    title: str,
-    note: str,
-    folder: Path,
-    published: Path = PUBLISHED,
+    files: StudyFiles, folder: Path, *, title: str, note: str, published: Path = PUBLISHED
 ) -> None:
     """Write `ablations.{csv,md,tex,txt}`, `ablations_tidy.csv`, `factorial.csv` and `published.{csv,md}`.
 
-    The lists of files are those of `read_results`; `title` and `note` are the study's.
+    `title` and `note` are the study's; `published` lists the published scores.
     """
-    results = read_results(
-        evaluations=evaluations,
-        configs=configs,
-        runtimes=runtimes,
-        provenance=provenance,
-        manifests=manifests,
-    )
+    results = read_results(files)
     tidy = tidy_table(results)
     factorial = factorial_table(results)
     table = ablation_table(results, tidy, title, note)

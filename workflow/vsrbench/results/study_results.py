@@ -1,10 +1,10 @@
 """What a study measured, read back from its files and checked: scores, runtimes, settings, provenance."""
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -42,6 +42,23 @@ _TEXT = (
 
 
 @dataclass(frozen=True)
+class StudyFiles:
+    """The files of a study that its tables, figures and report are made from."""
+
+    evaluations: tuple[Path, ...]  # evaluations/<data set>/<variant>/seed_<seed>.csv
+    configs: tuple[Path, ...]  # configs/<variant>.yaml
+    runtimes: tuple[Path, ...] = ()  # runtime/<variant>.json
+    provenance: tuple[Path, ...] = ()  # runs/<variant>/seed_<seed>/provenance.json
+    manifests: tuple[Path, ...] = ()  # data/<data set>/manifest.json
+    inspections: tuple[Path, ...] = ()  # inspections/<data set>/<variant>/seed_<seed>.safetensors
+
+    @classmethod
+    def from_inputs(cls, inputs: Mapping[str, Iterable[str]]) -> Self:
+        """Select the inputs of a Snakemake rule that are named like the fields; other inputs are ignored."""
+        return cls(**{field.name: tuple(map(Path, inputs.get(field.name, ()))) for field in fields(cls)})
+
+
+@dataclass(frozen=True)
 class Results:
     """A study's measurements. The variants are in the order of the study file; the baseline comes last."""
 
@@ -67,22 +84,15 @@ class Results:
         return average_clips(self.rows)
 
 
-def read_results(
-    *,
-    evaluations: Iterable[Path],
-    configs: Iterable[Path],
-    runtimes: Iterable[Path] = (),
-    provenance: Iterable[Path] = (),
-    manifests: Iterable[Path] = (),
-) -> Results:
+def read_results(files: StudyFiles) -> Results:
     """Read one study. An InputError names the file that is not what it should be."""
-    variants = [load_variant(path) for path in configs]
+    variants = [load_variant(path) for path in files.configs]
     return Results(
-        rows=pd.concat([read_rows(path) for path in evaluations], ignore_index=True),
+        rows=pd.concat([read_rows(path) for path in files.evaluations], ignore_index=True),
         variants={variant.variant: variant for variant in variants},
-        runtimes={Path(path).stem: _read(path, lambda facts: facts["measurements"][0]) for path in runtimes},
-        runs={run_of(path): _read(path, lambda facts: facts) for path in provenance},
-        manifests={Path(path).parent.name: _read(path, lambda facts: facts) for path in manifests},
+        runtimes={path.stem: _read(path, lambda facts: facts["measurements"][0]) for path in files.runtimes},
+        runs={run_of(path): _read(path, lambda facts: facts) for path in files.provenance},
+        manifests={path.parent.name: _read(path, lambda facts: facts) for path in files.manifests},
     )
 
 
@@ -106,7 +116,7 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 def _read(path: Path, take: Callable[[dict], dict]) -> dict[str, Any]:
     try:
-        return take(json.loads(Path(path).read_text()))
+        return take(json.loads(path.read_text()))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; run the study again") from None
     except (ValueError, KeyError, IndexError, TypeError):
@@ -115,5 +125,5 @@ def _read(path: Path, take: Callable[[dict], dict]) -> dict[str, Any]:
 
 def run_of(path: Path) -> tuple[str, int]:
     """`runs/<variant>/seed_<seed>/provenance.json`, the other way round."""
-    variant, seed = Path(path).parts[-3:-1]
+    variant, seed = path.parts[-3:-1]
     return variant, int(seed.removeprefix("seed_"))
