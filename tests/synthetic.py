@@ -8,7 +8,8 @@ import pandas as pd
 import yaml
 
 from vsrbench.core.config import read_yaml, resolve_variant
-from vsrbench.results.statistics import BASELINE, METRICS
+from vsrbench.core.metric_table import METRICS
+from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import StudyFiles
 
 ROOT = Path(__file__).resolve().parents[1]

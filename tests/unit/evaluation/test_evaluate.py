@@ -13,14 +13,14 @@ from safetensors.torch import save_file
 from models import build_model
 from vsrbench.core.config import read_yaml, resolve_variant
 from vsrbench.core.errors import InputError
+from vsrbench.core.metric_table import INFINITE, METRICS
 from vsrbench.data.clips import read_frame, write_frame
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.verification import verify
 from vsrbench.evaluation.evaluate import COLUMNS, _bicubic, evaluate
 from vsrbench.evaluation.inference import restore_clip
-from vsrbench.evaluation.metrics import METRICS, lpips, psnr_ssim
+from vsrbench.evaluation.metrics import PSNR_SSIM, lpips, psnr_ssim
 from vsrbench.evaluation.scorer import Scorer
-from vsrbench.results import statistics
 from vsrbench.results.study_results import read_rows
 
 TINY = Path(__file__).parents[2] / "workflow" / "tiny.yaml"
@@ -76,10 +76,6 @@ def no_lpips(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
 
-def test_columns_are_those_that_tables_read():
-    assert METRICS == statistics.METRICS
-
-
 def test_bicubic_has_a_row_for_every_frame(manifest, no_lpips):
     rows = run(manifest, lpips_weights=manifest.parent)
     assert tuple(rows.columns) == COLUMNS
@@ -130,13 +126,32 @@ def test_lpips_and_motion_of_lpips(manifest, lpips_weights):
     assert rows["lpips_squeeze"].notna().all()
 
 
+def test_the_table_of_metrics_says_which_need_a_previous_frame(manifest, lpips_weights):
+    rows = run(manifest, lpips_weights=lpips_weights)[list(METRICS)]
+    motion = [name for name, metric in METRICS.items() if metric.needs_previous_frame]
+    assert list(rows.columns[rows.iloc[0].isna()]) == motion == ["tof", "tlp"]
+    assert rows.iloc[1:FRAMES].notna().all(axis=None)
+
+
+def test_the_table_of_metrics_says_which_direction_is_better(manifest, lpips_weights):
+    clip = load_clips(manifest, "test")[0]
+    gt, random = clip.read_gt(clip.scored), np.random.default_rng(0)
+    near, far = (
+        pd.DataFrame(Scorer(METRICS, lpips_weights).score(clip, noisy.clip(0, 255).astype(np.uint8))).mean()
+        for noisy in (gt + random.normal(0, sigma, gt.shape) for sigma in (4, 40))
+    )
+    assert {name: near[name] > far[name] for name in METRICS} == {
+        name: metric.higher_is_better for name, metric in METRICS.items()
+    }
+
+
 def test_exact_frames_have_infinite_psnr(tmp_path):
     (tmp_path / "clips" / "flat").mkdir(parents=True)
     for t in range(3):
         write_frame(tmp_path / "clips" / "flat" / f"{t}.png", np.full((32, 32, 3), 40 * t, np.uint8))
     verify("folder", tmp_path / "clips", "BI", tmp_path / "manifest.json")
-    rows = run(tmp_path / "manifest.json", metrics=["psnr_rgb", "psnr_y"])
-    assert np.isposinf(rows["psnr_rgb"]).all() and np.isposinf(rows["psnr_y"]).all()
+    rows = run(tmp_path / "manifest.json", metrics=PSNR_SSIM)[list(METRICS)]
+    assert tuple(rows.columns[np.isposinf(rows).all()]) == INFINITE == ("psnr_rgb", "psnr_y")
 
 
 def test_motion_only_between_neighbours(manifest):
@@ -172,7 +187,7 @@ def test_frames_of_a_degradation_that_was_not_asked_for_are_refused(manifest):
 
 
 def test_unknown_metric_is_refused(manifest):
-    with pytest.raises(InputError, match="there is no 'vmaf'"):
+    with pytest.raises(InputError, match="unknown metric 'vmaf'; expected one of psnr_rgb,"):
         run(manifest, metrics=["psnr_rgb", "vmaf"])
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from vsrbench.core.metric_table import METRICS
 from vsrbench.results.statistics import (
-    METRICS,
     average_clips,
     average_frames,
     compare_with_full,

@@ -13,12 +13,12 @@ from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.device import choose_device
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import atomic_write
+from vsrbench.core.metric_table import METRICS
 from vsrbench.core.provenance import code_digest, config_digest
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
 from vsrbench.evaluation.inference import restore_clip, to_uint8
 from vsrbench.evaluation.load_weights import load_trained
-from vsrbench.evaluation.metrics import METRICS
 from vsrbench.evaluation.saved_frames import SAMPLES, save_sample_frames
 from vsrbench.evaluation.scorer import Scorer
 

@@ -14,12 +14,12 @@ import pandas as pd
 
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import ROOT, atomic_write
+from vsrbench.core.metric_table import METRICS
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.degradation import SCALE
 from vsrbench.data.manifest import read_manifest
 from vsrbench.evaluation.gate_diagnosis import find_cause
-from vsrbench.evaluation.metrics import METRICS
 from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import read_rows
 

@@ -18,7 +18,6 @@ from vsrbench.evaluation.lpips_distance import HOW_TO_GET, distance, full_precis
 
 Frames = np.ndarray | Tensor
 PSNR_SSIM = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y")
-METRICS = (*PSNR_SSIM, "lpips_alex", "lpips_squeeze", "tof", "tlp")  # the columns of an evaluation
 
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # Y - 16 of 8-bit R, G, B
 _CENTRE = (255, 255, 255, 251)  # what the centred sum of two frames lacks in R, G, B, Y
@@ -61,6 +60,10 @@ def psnr_ssim(
         "ssim_y": similarity[:, 3],
     }
     return {name: _plain(value, restored) for name, value in values.items()}
+
+
+# The metrics of single frames, by the function of two stacks that computes them in one pass.
+FRAME_METRICS = {PSNR_SSIM: psnr_ssim}
 
 
 @torch.inference_mode()

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsrbench.core.errors import InputError
+from vsrbench.core.errors import check_known
+from vsrbench.core.metric_table import METRICS
 from vsrbench.data.clips import Clip
-from vsrbench.evaluation.lpips_distance import NETS, distance, load_lpips
-from vsrbench.evaluation.metrics import METRICS, as_stacks, farneback, psnr_ssim, tlp, tof
+from vsrbench.evaluation.lpips_distance import distance, load_lpips
+from vsrbench.evaluation.metrics import FRAME_METRICS, as_stacks, farneback, tlp, tof
 
 _AT_ONCE = {"cpu": 1, "cuda": 8}  # frames; a processor gains nothing from more
 _WAITING = 32  # frames whose optical flow may be outstanding, so that a GPU need not wait for it
@@ -45,12 +46,11 @@ class Scorer:
         device: torch.device | str = "cpu",
     ) -> None:
         self._metrics = frozenset(metrics)
-        if unknown := self._metrics.difference(METRICS):
-            raise InputError(f"metrics: there is no {min(unknown)!r}; there are {', '.join(METRICS)}")
+        for name in self._metrics:
+            check_known("metric", name, METRICS)
         self._device = torch.device(device)
-        needs_alex = self._metrics & {"lpips_alex", "tlp"}
-        wanted = [net for net in NETS if f"lpips_{net}" in self._metrics or (net == "alex" and needs_alex)]
-        found = {net: load_lpips(net, lpips_weights) for net in wanted}
+        nets = {METRICS[name].lpips_net for name in self._metrics} - {None}
+        found = {net: load_lpips(net, lpips_weights) for net in sorted(nets)}
         self._lpips = {net: metric.to(self._device) for net, metric in found.items() if metric is not None}
         self._threads = ThreadPoolExecutor(torch.get_num_threads())
 
@@ -79,7 +79,9 @@ class Scorer:
             indices = [index for index, _ in batch]
             frames, gt = np.stack([frame for _, frame in batch]), clip.read_gt(indices)
             x, y = as_stacks(frames, gt, device=self._device)
-            columns = psnr_ssim(x, y)
+            columns = {}
+            for names, measure in FRAME_METRICS.items():
+                columns |= measure(x, y) if self._metrics.intersection(names) else {}
             vectors = {net: (metric(x), metric(y)) for net, metric in self._lpips.items()}
             columns |= {f"lpips_{net}": distance(*pair).tolist() for net, pair in vectors.items()}
             for k, index in enumerate(indices):

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vsrbench.core.config import Variant, check_schema, resolve_variant
-from vsrbench.core.errors import InputError
+from vsrbench.core.errors import InputError, check_known
 from vsrbench.core.files import ROOT
+from vsrbench.core.metric_table import METRICS
 from vsrbench.data.sources import SOURCES
 
 STUDIES = ROOT / "workflow" / "config"
@@ -131,11 +132,14 @@ def _min_clip_size(settings: dict[str, Any], variants: dict[str, Variant]) -> di
 
 
 def _check_metrics(metrics: list[str], source: str) -> None:
-    for metric in ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y"):
-        if metric not in metrics:
+    where = f"{source}: evaluation.metrics"
+    for metric in metrics:
+        check_known("metric", metric, METRICS, where)
+    for metric in METRICS.values():
+        if metric.required and metric.name not in metrics:
             raise InputError(
-                f"{source}: evaluation.metrics: {metric} is missing; the gate and the tables rest on PSNR "
-                "and SSIM, in RGB and Y"
+                f"{where}: {metric.name} is missing; the gate and the tables rest on PSNR and SSIM, "
+                "in RGB and Y"
             )
 
 

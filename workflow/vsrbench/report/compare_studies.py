@@ -10,8 +10,9 @@ from tabulate import tabulate
 
 from vsrbench.core.config import read_yaml
 from vsrbench.core.errors import InputError
+from vsrbench.core.metric_table import METRICS, SHOWN
 
-METRICS = {"psnr_rgb": 3, "psnr_y": 3, "ssim_rgb": 4, "ssim_y": 4, "lpips_alex": 4}  # with digits shown
+MIN_DIGITS = 3  # of a change of score, which is often less than the last digit of the score itself
 COSTS = ("latency_ms", "peak_memory_gib", "parameters_m")
 
 
@@ -40,7 +41,8 @@ def compare_scores(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """
     both = a.merge(b, on=["dataset", "variant"], suffixes=("_a", "_b"))
     table = both[["dataset", "variant"]].copy()
-    for metric, digits in METRICS.items():
+    for metric in SHOWN:
+        digits = max(METRICS[metric].digits, MIN_DIGITS)
         table[metric] = (both[f"{metric}_b"] - both[f"{metric}_a"]).map(_signed(digits), na_action="ignore")
     found = [
         both[f"{name}_{study}"].to_numpy(float)

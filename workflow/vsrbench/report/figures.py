@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
+from vsrbench.core.metric_table import METRICS
 from vsrbench.report import plot_style
 from vsrbench.report.example_selection import find_examples
 from vsrbench.report.figure_list import figures_of
@@ -19,8 +20,6 @@ from vsrbench.report.tables import headline_metric, tidy_table, wide_table
 from vsrbench.results.run_records import read_history
 from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import Results, StudyFiles, read_results, run_of
-
-_AXIS = {"psnr_rgb": "PSNR RGB (dB)", "psnr_y": "PSNR Y (dB)"}
 
 
 def make_figures(files: StudyFiles, folder: Path) -> None:
@@ -61,7 +60,7 @@ def draw_costs(wide: pd.DataFrame, path: Path) -> None:
             scores = wide[wide["dataset"] == dataset].set_index("variant")
             for axes, cost in zip(row, ("latency_ms", "parameters_m"), strict=True):
                 _draw_cost(axes, scores, metric, cost)
-            row[0].set(title=dataset, ylabel=_AXIS[metric])
+            row[0].set(title=dataset, ylabel=METRICS[metric].label_with_unit)
             names = scores.index[scores["parameters_m"].notna()]
             places = zip(scores.loc[names, "parameters_m"], scores.loc[names, metric], names, strict=True)
             plot_style.label_points(row[1], list(places))
@@ -157,7 +156,7 @@ def draw_differences(tidy: pd.DataFrame, path: Path) -> None:
                 )
             axes.set(
                 title=dataset,
-                xlabel=f"{_AXIS[headline_metric(dataset)].replace(' (dB)', '')} minus full's (dB)",
+                xlabel=_difference_label(dataset),
             )
 
 
@@ -186,8 +185,13 @@ def draw_clips(results: Results, path: Path) -> None:
                 )
             axes.set(
                 title=dataset,
-                xlabel=f"{_AXIS[headline_metric(dataset)].replace(' (dB)', '')} minus full's (dB)",
+                xlabel=_difference_label(dataset),
             )
+
+
+def _difference_label(dataset: str) -> str:
+    metric = METRICS[headline_metric(dataset)]
+    return f"{metric.label} minus full's ({metric.unit})"
 
 
 @contextmanager

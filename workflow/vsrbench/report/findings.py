@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from vsrbench.core.metric_table import METRICS
 from vsrbench.report.published_scores import reduced_settings
 from vsrbench.report.tables import headline_metric
 from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import Results
 
-METRIC_NAMES = {"psnr_rgb": "PSNR (RGB)", "psnr_y": "PSNR (Y)"}
 SIGNIFICANT = 0.05
 VERDICTS = {
     "worse": "worse",
@@ -58,7 +58,7 @@ def find_answers(results: Results, tidy: pd.DataFrame) -> list[Finding]:
 
 def _answer(dataset: str, row: pd.Series) -> Answer:
     difference, low, high = row["difference"], row["low"], row["high"]
-    metric = METRIC_NAMES[headline_metric(dataset)]
+    metric = METRICS[headline_metric(dataset)].label
     interval = f"95 % interval {signed(low)} to {signed(high)}"
     change = f"{metric} {'falls' if difference < 0 else 'rises'} by {abs(difference):.2f} dB"
     if pd.isna(difference):
@@ -96,7 +96,7 @@ def _level(results: Results, tidy: pd.DataFrame, dataset: str) -> str:
     full = tidy.loc[(dataset, "full", metric)]
     said = (
         f"On {dataset} ({_number(full['clips'], 'clip')}, {_number(full['seeds'], 'seed')}) the full model "
-        f"reaches {full['mean']:.2f} dB {METRIC_NAMES[metric]}"
+        f"reaches {full['mean']:.2f} dB {METRICS[metric].label}"
     )
     if (dataset, BASELINE, metric) not in tidy.index:
         return f"{said}."

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from vsrbench.core.config import Variant
+from vsrbench.core.metric_table import INFINITE
 from vsrbench.report.published_scores import reduced_settings
 from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import Results
@@ -149,7 +150,7 @@ def given_exact_flow(variant: Variant | None) -> bool:
 
 
 def _infinite_psnr(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
-    infinite = np.isinf(results.rows[["psnr_rgb", "psnr_y"]]).any(axis=1)
+    infinite = np.isinf(results.rows[list(INFINITE)]).any(axis=1)
     for dataset, rows in results.rows[infinite].groupby("dataset"):
         frames = len(rows[["clip", "frame"]].drop_duplicates())
         yield Remark(

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from vsrbench.core.files import atomic_write
+from vsrbench.core.metric_table import METRICS, SHOWN
 from vsrbench.report.footnotes import find_remarks, given_exact_flow
 from vsrbench.report.published_scores import PUBLISHED, compare_with_published, published_table
 from vsrbench.report.table_formats import Cell, Note, Row, Table, to_latex, to_markdown, to_text
 from vsrbench.results.statistics import (
     BASELINE,
-    METRICS,
     average_frames,
     compare_with_full,
     factorial_effects,
@@ -28,17 +28,12 @@ from vsrbench.results.statistics import (
 from vsrbench.results.study_results import Results, StudyFiles, read_results
 
 COSTS = ("parameters_m", "gflops_per_frame", "latency_ms", "peak_memory_gib")
-SHOWN = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "lpips_alex")
 _HEADER = [
     ("params", "M"),
     ("ops", "GFLOP"),
     ("time", "ms"),
     ("mem", "GiB"),
-    ("PSNR RGB", "dB"),
-    ("SSIM RGB", ""),
-    ("PSNR Y", "dB"),
-    ("SSIM Y", ""),
-    ("LPIPS", "Alex"),
+    *((METRICS[name].label, METRICS[name].unit) for name in SHOWN),
     ("PSNR minus full's", "dB [95 %]"),
 ]
 
@@ -128,7 +123,7 @@ def wide_table(results: Results, tidy: pd.DataFrame) -> pd.DataFrame:
     columns = {"mean": "", "spread": "_spread", "difference": "_difference", "low": "_low", "high": "_high"}
     scores = pd.concat(
         [
-            tidy[column].unstack("metric").reindex(columns=METRICS).add_suffix(suffix)
+            tidy[column].unstack("metric").reindex(columns=list(METRICS)).add_suffix(suffix)
             for column, suffix in columns.items()
         ],
         axis=1,
@@ -207,8 +202,8 @@ def _letters() -> Iterator[str]:
 def _heading(dataset: str, facts: pd.Series) -> str:
     clips = "1 clip" if facts["clips"] == 1 else f"{facts['clips']} clips"
     seeds = "1 seed" if facts["seeds"] == 1 else f"{facts['seeds']} seeds"
-    channel = "Y" if headline_metric(dataset) == "psnr_y" else "RGB"
-    return f"{dataset}, {facts['degradation']} x4, {clips}, {seeds}, differences in PSNR {channel}"
+    metric = METRICS[headline_metric(dataset)].label
+    return f"{dataset}, {facts['degradation']} x4, {clips}, {seeds}, differences in {metric}"
 
 
 def _ranks(results: Results, means: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -216,7 +211,9 @@ def _ranks(results: Results, means: pd.DataFrame) -> dict[str, dict[str, int]]:
     ranks: dict[str, dict[str, int]] = {name: {} for name in means}
     ranked = [name for name in means if not given_exact_flow(results.variants.get(name))]
     for metric in means.index.intersection(SHOWN):
-        ordered = means.loc[metric, ranked].dropna().sort_values(ascending=metric.startswith("lpips"))
+        ordered = (
+            means.loc[metric, ranked].dropna().sort_values(ascending=not METRICS[metric].higher_is_better)
+        )
         for rank, name in enumerate(ordered.index[:2] if len(ordered) > 2 else (), 1):
             ranks[name][metric] = rank
     return ranks
@@ -225,7 +222,7 @@ def _ranks(results: Results, means: pd.DataFrame) -> dict[str, dict[str, int]]:
 def _cells(costs: dict[str, float], scores: pd.DataFrame, ranks: dict[str, int]) -> list[Cell]:
     cells = [Cell(_three_digits(costs[cost])) for cost in COSTS]
     for metric in SHOWN:
-        digits = 2 if metric.startswith("psnr") else 4
+        digits = METRICS[metric].digits
         if metric not in scores.index:
             cells.append(Cell("n/a"))
             continue

@@ -13,8 +13,9 @@ import pandas as pd
 from scipy import stats
 from scipy.optimize import elementwise
 
+from vsrbench.core.metric_table import INFINITE, METRICS
+
 BASELINE = "bicubic"  # has no seeds: scored once, as seed 0
-METRICS = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "lpips_alex", "lpips_squeeze", "tof", "tlp")
 CONFIDENCE = 0.95
 
 
@@ -44,7 +45,7 @@ def leave_out_exact(rows: pd.DataFrame) -> pd.DataFrame:
     """
     rows = rows.copy()
     frames = [rows["dataset"], rows["clip"], rows["frame"]]
-    for metric in ("psnr_rgb", "psnr_y"):
+    for metric in INFINITE:
         rows[metric] = rows[metric].mask(np.isinf(rows[metric]).groupby(frames).transform("any"))
     return rows
 

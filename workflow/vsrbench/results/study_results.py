@@ -10,7 +10,8 @@ import pandas as pd
 
 from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.errors import InputError, another
-from vsrbench.results.statistics import BASELINE, METRICS, average_clips
+from vsrbench.core.metric_table import METRICS
+from vsrbench.results.statistics import BASELINE, average_clips
 
 COLUMNS = (
     "study",

@@ -7,6 +7,7 @@ from pathlib import Path
 import wandb
 
 from vsrbench.core.errors import InputError
+from vsrbench.core.metric_table import SHOWN
 from vsrbench.results.run_records import Record, find_records
 from vsrbench.tracking.wandb_settings import read_destination
 
@@ -15,8 +16,6 @@ try:
     import wandb_workspaces.workspaces as ws
 except ImportError:
     raise InputError("the dashboard needs wandb-workspaces; pip install wandb-workspaces") from None
-
-SCORES = ("psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y", "lpips_alex")
 
 logger = logging.getLogger("vsrbench")
 
@@ -60,7 +59,7 @@ def build_dashboard(study: str, records: list[Record], entity: str, project: str
 
 
 def _quality(records: list[Record]) -> ws.Section:
-    scores = [key for key in _summary_keys(records) if key.endswith(SCORES)]
+    scores = [key for key in _summary_keys(records) if key.endswith(SHOWN)]
     return ws.Section(
         name="Quality",
         panels=[
