@@ -1,7 +1,7 @@
 """Self-attention over the patches of all frames of a window (paper, section 4.2).
 
-Letters: n clips, t frames, c channels, h x w pixels, p patch edge, H heads; a frame has (h/p)(w/p) patches, a
-window N = t(h/p)(w/p) tokens of D = c p^2 values. Every token attends to every token, without a mask.
+Notation: n clips, t frames, c channels, h x w pixels, patch size p, H heads. A frame has (h/p)(w/p) patches
+and a window has N = t(h/p)(w/p) tokens of D = c p^2 values. Every token attends to every token, without mask.
 
 Each attention maps (n, t, c, h, w) to (n, len(output_indices), c, h, w): the queries come from the
 frames `output_indices` of the window, the keys and values from all of its frames.
@@ -17,10 +17,10 @@ from models.config import ModelConfig
 
 
 def cut_patches(x: Tensor, patch_size: int, num_heads: int) -> Tensor:
-    """(n, t, c, h, w) -> tokens (n, H, N, D/H), one run of c/H channels for each head.
+    """Cut frames (n, t, c, h, w) into tokens (n, H, N, D/H), giving c/H consecutive channels to each head.
 
-    Within a token the channels come last; a dot product does not depend on the order, and the copy is
-    fastest so, since the channels are last in memory.
+    `patch_size` must divide h and w, and `num_heads` must divide c. Within a token the channels come last:
+    dot products do not depend on the order, and this copy is fastest because the channels are last in memory.
     """
     n, t, c, h, w = x.shape
     p = patch_size
@@ -28,8 +28,8 @@ def cut_patches(x: Tensor, patch_size: int, num_heads: int) -> Tensor:
     return x.permute(0, 2, 1, 4, 6, 5, 7, 3).reshape(n, num_heads, -1, c // num_heads * p * p)
 
 
-def join_patches(tokens: Tensor, size: tuple[int, int], patch_size: int) -> Tensor:
-    """Undo `cut_patches`: (n, H, N, D/H) -> (n, t, c, h, w) for frames of `size` (h, w)."""
+def join_patches(tokens: Tensor, size: Sequence[int], patch_size: int) -> Tensor:
+    """Invert `cut_patches`: (n, H, N, D/H) -> (n, t, c, h, w) for frames of `size` (h, w)."""
     n, heads, _, length = tokens.shape
     (h, w), p = size, patch_size
     x = tokens.view(n, heads, -1, h // p, w // p, p, p, length // (p * p))
@@ -37,10 +37,11 @@ def join_patches(tokens: Tensor, size: tuple[int, int], patch_size: int) -> Tens
 
 
 class ConvolutionalAttention(nn.Module):
-    """Spatial-temporal convolutional self-attention: q, k, v see the whole frame, which is cut up after.
+    """Spatial-temporal convolutional self-attention: project whole frames, then cut them into patches.
 
-    q and k are depthwise convolutions, v and the output dense ones, as in the released code. A constant added
-    to the keys cancels in the softmax, so the key's bias has no effect; it stays for the checkpoints' sake.
+    The projections of q and k are depthwise convolutions, those of v and the output dense ones, as in the
+    released code. A constant added to the keys cancels in the softmax, so the key bias has no effect; it is
+    kept for compatibility with released checkpoints.
     """
 
     def __init__(self, config: ModelConfig):
@@ -53,6 +54,7 @@ class ConvolutionalAttention(nn.Module):
         self.output = conv3x3(c, c)
 
     def forward(self, x: Tensor, output_indices: Sequence[int]) -> Tensor:
+        """Map features (n, t, c, h, w) to (n, len(output_indices), c, h, w)."""
         q = self._tokens(self.query, x[:, output_indices])
         k, v = self._tokens(self.key, x), self._tokens(self.value, x)
         attended = F.scaled_dot_product_attention(q, k, v)
@@ -63,9 +65,9 @@ class ConvolutionalAttention(nn.Module):
 
 
 class FullyConnectedAttention(nn.Module):
-    """The attention of ViT: patches are cut first, and dense D x D maps without bias see one token each.
+    """ViT's self-attention: cut the patches first, then project each token by D x D matrices without bias.
 
-    At 64 channels and patches of 8 x 8 that is 67.1 M parameters, against 0.075 M for the convolutional one.
+    With 64 channels and 8 x 8 patches it has 67.1 M parameters, against 0.075 M of the convolutional one.
     """
 
     def __init__(self, config: ModelConfig):
@@ -78,6 +80,7 @@ class FullyConnectedAttention(nn.Module):
         self.output = nn.Linear(d, d, bias=False)
 
     def forward(self, x: Tensor, output_indices: Sequence[int]) -> Tensor:
+        """Map features (n, t, c, h, w) to (n, len(output_indices), c, h, w)."""
         tokens, queries = (
             cut_patches(part, self.patch_size, 1).squeeze(1) for part in (x, x[:, output_indices])
         )

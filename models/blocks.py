@@ -1,45 +1,50 @@
-"""The small parts that the networks are made of. Clips are (n, t, c, h, w), single frames (n, c, h, w)."""
+"""Building blocks of the networks. Clips are (n, t, c, h, w), single frames (n, c, h, w), float."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-SLOPE = 0.1  # of every leaky ReLU
+SLOPE = 0.1  # negative slope of every leaky ReLU
 
 
 def conv3x3(in_channels: int, out_channels: int, groups: int = 1) -> nn.Conv2d:
-    """A 3 x 3 convolution that keeps the size: zero padding of one pixel."""
+    """Build a 3 x 3 convolution with zero padding of one pixel, which keeps the spatial size."""
     return nn.Conv2d(in_channels, out_channels, 3, padding=1, groups=groups)
 
 
 def per_frame(module: nn.Module, clip: Tensor) -> Tensor:
-    """Apply a module of (n, c, h, w) to each frame of (n, t, c, h, w)."""
+    """Apply a module on (n, c, h, w) to each frame of a clip (n, t, c, h, w)."""
     return module(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), started near the identity: He-normal weights times 0.1, no bias."""
+    """x + conv(relu(conv(x))), initialised near the identity: He-normal weights times 0.1, zero biases.
+
+    As BasicSR's `ResidualBlockNoBN`, which the released network uses.
+    """
 
     def __init__(self, num_feat: int):
         super().__init__()
         self.conv1 = conv3x3(num_feat, num_feat)
         self.conv2 = conv3x3(num_feat, num_feat)
         for conv in (self.conv1, self.conv2):
+            assert conv.bias is not None
             nn.init.kaiming_normal_(conv.weight)
             nn.init.zeros_(conv.bias)
             with torch.no_grad():
                 conv.weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map features (n, c, h, w) to features of the same shape."""
         return self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)
 
 
 class ResidualBlocks(nn.Sequential):
-    """`num_blocks` residual blocks in a row.
+    """A sequence of `num_blocks` residual blocks.
 
-    With `activation_checkpointing`, only the input of every fifth block is kept for the backward pass, which
-    recomputes the blocks between.
+    With `activation_checkpointing`, only the input of every fifth block is kept for the backward pass; the
+    activations in between are recomputed.
     """
 
     def __init__(self, num_feat: int, num_blocks: int):
@@ -47,6 +52,7 @@ class ResidualBlocks(nn.Sequential):
         self.activation_checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map features (n, c, h, w) to features of the same shape."""
         if not (self.activation_checkpointing and torch.is_grad_enabled()):
             return self._run(x, 0, len(self))
         for first in range(0, len(self), 5):
@@ -60,7 +66,7 @@ class ResidualBlocks(nn.Sequential):
 
 
 class ResidualStack(nn.Module):
-    """A convolution to `num_feat` channels, leaky ReLU, then residual blocks; keeps the frames' size."""
+    """A convolution to `num_feat` channels, a leaky ReLU, then residual blocks; keeps the spatial size."""
 
     def __init__(self, in_channels: int, num_feat: int, num_blocks: int):
         super().__init__()
@@ -68,16 +74,18 @@ class ResidualStack(nn.Module):
         self.blocks = ResidualBlocks(num_feat, num_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Convolutions pass the layout of their input on, and run fastest with the channels last.
+        """Map (n, in_channels, h, w) to features (n, num_feat, h, w), channels last in memory."""
+        # A convolution keeps the memory format of its input and is fastest with the channels last.
         x = x.contiguous(memory_format=torch.channels_last)
         return self.blocks(F.leaky_relu(self.head(x), SLOPE, inplace=True))
 
 
 class FrameNorm(nn.Module):
-    """Normalise each frame over all its values (c, h, w), biased variance, then apply an affine map.
+    """Normalise each frame over all of its (c, h, w) values, then apply an affine map.
 
-    The affine map has `affine_shape`: (c, h, w), a weight and a bias for every value as released, which acts
-    as a learned positional encoding and fixes the frame's size; or (c, 1, 1), one pair for each channel.
+    The variance is the biased one, eps 1e-5. `affine_shape` is (c, h, w), one weight and bias per value as
+    in the released code, which acts as a learned positional encoding and fixes the frame size; or (c, 1, 1),
+    one pair per channel.
     """
 
     def __init__(self, affine_shape: tuple[int, int, int]):
@@ -86,13 +94,14 @@ class FrameNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(affine_shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        # The result takes the bias's layout: channels last, as the convolutions around want it.
+        """Normalise features (n, c, h, w)."""
+        # The result takes the bias's memory format: channels last, which the next convolutions expect.
         weight, bias = (part.movedim(0, -1).contiguous().movedim(-1, 0) for part in (self.weight, self.bias))
         return torch.addcmul(bias, F.group_norm(x, 1, eps=1e-5), weight)
 
 
 class Reconstruction(nn.Module):
-    """From features (n, c, h, w) to what is added to the enlarged input, (n, 3, 4h, 4w)."""
+    """Residual blocks, then two upsampling steps by 2 (convolution and pixel shuffle)."""
 
     def __init__(self, num_feat: int, num_blocks: int):
         super().__init__()
@@ -103,6 +112,7 @@ class Reconstruction(nn.Module):
         self.to_rgb = conv3x3(num_feat, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map features (n, c, h, w) to the residual (n, 3, 4h, 4w) that is added to the enlarged input."""
         x = self.blocks(x)
         for upsample in (self.upsample1, self.upsample2):
             x = F.leaky_relu(F.pixel_shuffle(upsample(x), 2), SLOPE, inplace=True)

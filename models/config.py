@@ -1,9 +1,8 @@
-"""The network's options and sizes: plain data, free of torch so that the Snakefile can check them."""
+"""Options and sizes of the network: plain data without torch, so that the Snakefile can check them fast."""
 
 from dataclasses import dataclass
 
-# Every option that is a choice, by its name in the configuration. The modules that implement a
-# choice look it up under the same name.
+# The allowed values of every option, by its key. The modules that implement an option use the same names.
 CHOICES = {
     "attention": ("stcsa", "fcsa", "none"),
     "feed_forward": ("flow_aligned", "unaligned", "token_wise"),
@@ -17,35 +16,39 @@ CHOICES = {
 class ModelConfig:
     """One network of the family; the defaults are the published REDS model (32,564,335 parameters).
 
-    Raises ValueError, naming the key, where values cannot belong together.
+    Raises ValueError, naming the key, for an unknown option, a value out of range, or values that conflict.
     """
 
-    num_frames: int = 5  # T, frames of one window; odd
+    num_frames: int = 5  # T, frames per window; odd
     num_feat: int = 64  # C, feature channels
-    feat_size: int = 64  # edge in LQ pixels of a training crop and of a test tile
+    feat_size: int = 64  # height and width in LQ pixels of a training crop and of a test tile
     depth: int = 5  # transformer blocks
     num_heads: int = 1
-    patch_size: int = 8  # edge in LQ pixels of an attention token
+    patch_size: int = 8  # height and width in LQ pixels of an attention token
     num_extract_blocks: int = 5  # residual blocks before the transformer
     num_reconstruct_blocks: int = 30  # residual blocks after it
     num_feed_forward_blocks: int = 30  # residual blocks in each direction of a feed-forward layer
     attention: str = "stcsa"
     feed_forward: str = "flow_aligned"
-    flow: str = "spynet"  # where the feed-forward's optical flow comes from
-    flow_num_feat: int = 64  # widest layer of a SPyNet level
+    flow: str = "spynet"  # source of the optical flow in the feed-forward layers
+    flow_num_feat: int = 64  # channels of the widest layer of a SPyNet level
     positional_encoding: str = "as_released"
     norm: str = "spatial_affine"
 
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
             if getattr(self, key) not in choices:
-                raise ValueError(f"model.{key}: {getattr(self, key)!r} is none of {', '.join(choices)}")
-        for key, least in _LEAST.items():
+                raise ValueError(
+                    f"model.{key}: unknown value {getattr(self, key)!r}; expected one of {', '.join(choices)}"
+                )
+        for key, minimum in _MINIMA.items():
             value = getattr(self, key)
-            if type(value) is not int or value < least:
-                raise ValueError(f"model.{key}: must be a whole number of at least {least}, is {value!r}")
+            if type(value) is not int or value < minimum:
+                raise ValueError(f"model.{key}: expected an integer of at least {minimum}, got {value!r}")
         if self.num_frames % 2 == 0:
-            raise ValueError(f"model.num_frames: must be odd (a window has a centre), is {self.num_frames}")
+            raise ValueError(
+                f"model.num_frames: expected an odd number (windows are centred), got {self.num_frames}"
+            )
         if self.feat_size % self.patch_size:
             raise ValueError(
                 f"model.patch_size: {self.patch_size} does not divide model.feat_size {self.feat_size}"
@@ -55,26 +58,26 @@ class ModelConfig:
                 f"model.num_heads: {self.num_heads} does not divide model.num_feat {self.num_feat}"
             )
         if self.flow_num_feat % 4:
-            raise ValueError(f"model.flow_num_feat: must be a multiple of 4, is {self.flow_num_feat}")
+            raise ValueError(f"model.flow_num_feat: expected a multiple of 4, got {self.flow_num_feat}")
 
     @property
     def flow_source(self) -> str | None:
-        """Where the optical flow comes from (`spynet`, `oracle`), or None where none is used."""
+        """Source of the optical flow (`spynet` or `oracle`), or None if the network uses no flow."""
         return self.flow if self.feed_forward == "flow_aligned" else None
 
     @property
     def fixed_size(self) -> str | None:
-        """What ties the network to frames of `feat_size`, in one line; None where it takes any size."""
+        """Why the network accepts only frames of `feat_size`, in one line; None if it accepts any size."""
         if self.norm == "spatial_affine":
             setting = "model.norm spatial_affine"
         elif self.positional_encoding == "learned":
             setting = "model.positional_encoding learned"
         else:
             return None
-        return f"{setting} ties the network to {self.feat_size} x {self.feat_size} pixels"
+        return f"{setting} fixes the input size to {self.feat_size} x {self.feat_size} pixels"
 
 
-_LEAST = {
+_MINIMA = {
     "num_frames": 1,
     "num_feat": 1,
     "feat_size": 8,

@@ -1,9 +1,10 @@
-"""The block's second half: what happens to a frame's features after attention (paper, section 4.3).
+"""The feed-forward half of a transformer block (paper, section 4.3).
 
-Each feed-forward takes the normalised features of the output frames and of their neighbours before and
-after, and gives what the block adds, all of them (n, k, c, h, w). `lq` are the low-quality output frames
-(n, k, 3, h, w), and `flows` their two flows (n, k, 2, h, w), the first pulling the frame before onto each
-frame and the second the frame after. At the ends of a window the missing neighbour is the frame itself.
+Each feed-forward layer maps the normalised features of the k output frames, and of the frames `before` and
+`after` each of them, to the update that the block adds; all are (n, k, c, h, w). `lq` holds the low-quality
+output frames (n, k, 3, h, w), RGB in [0, 1]. `flows` is (flows_forward, flows_backward), each (n, k, 2, h, w)
+in LQ pixels: they warp the previous and the next frame onto each output frame. At the ends of a window the
+missing neighbour is the frame itself.
 """
 
 import torch
@@ -19,9 +20,10 @@ Flows = tuple[Tensor, Tensor]
 
 
 class UnalignedFeedForward(nn.Module):
-    """Two residual stacks, one for each neighbour beside the low-quality frame, and a 1 x 1 fusion of both.
+    """Two residual stacks, one per neighbour, whose outputs are fused by a 1 x 1 convolution.
 
-    A frame's own features take part only at the ends of the window; they pass by in the block's residual.
+    The input of a stack is the low-quality frame and the features of one neighbour, concatenated. A frame's
+    own features enter only at the ends of the window; otherwise only the residual connection passes them on.
     """
 
     def __init__(self, config: ModelConfig):
@@ -34,6 +36,7 @@ class UnalignedFeedForward(nn.Module):
     def forward(
         self, before: Tensor, output: Tensor, after: Tensor, lq: Tensor, flows: Flows | None
     ) -> Tensor:
+        """Compute the update (n, k, c, h, w); for arguments see the module. Flows are ignored."""
         flows_forward, flows_backward = flows or (None, None)
         backward = self._restore(self.backward_stack, lq, after, flows_backward)
         forward = self._restore(self.forward_stack, lq, before, flows_forward)
@@ -48,16 +51,17 @@ class UnalignedFeedForward(nn.Module):
 
 
 class FlowAlignedFeedForward(UnalignedFeedForward):
-    """The same layers, with each neighbour warped onto the frame along its flow, zeros beyond the edge."""
+    """The same layers on neighbours that are warped onto the frame along the flow, with zero padding."""
 
     def _align(self, neighbours: Tensor, flows: Tensor | None) -> Tensor:
+        assert flows is not None
         return warp(neighbours.flatten(0, 1), flows.flatten(0, 1))
 
 
 class TokenWiseFeedForward(nn.Module):
-    """The feed-forward of ViT: W2 relu(W1 x + b1) + b2 for each token of D = c p^2 values, D wide inside.
+    """ViT's feed-forward: W2 relu(W1 x + b1) + b2 on each token of D = c p^2 values, with D hidden units.
 
-    No token sees another, so there is no exchange between patches or frames, and no flow.
+    Tokens are processed independently: no information passes between patches or frames, and no flow is used.
     """
 
     def __init__(self, config: ModelConfig):
@@ -69,6 +73,7 @@ class TokenWiseFeedForward(nn.Module):
     def forward(
         self, before: Tensor, output: Tensor, after: Tensor, lq: Tensor, flows: Flows | None
     ) -> Tensor:
+        """Compute the update (n, k, c, h, w) from `output` alone; for arguments see the module."""
         tokens = cut_patches(output, self.patch_size, 1)
         return join_patches(self.layers(tokens), output.shape[-2:], self.patch_size)
 

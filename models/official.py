@@ -1,13 +1,13 @@
-"""Checkpoints of the released code (commit 8770126): read into our networks, and written.
+"""Read and write checkpoints of the released code (commit 8770126).
 
-The released network holds the same tensors as ours under other names; `official_name` is the whole
-difference.
+The released network has the same tensors as ours under other names; `official_name` is the only difference.
 """
 
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,7 +42,7 @@ _OFFICIAL_NAMES = (
     (r"^reconstruction\.to_rgb\.", r"conv_last."),
 )
 
-# What the released code has built in, whatever its settings.
+# Options that are hard-coded in the released code.
 _BUILT_IN = {
     "attention": "stcsa",
     "feed_forward": "flow_aligned",
@@ -56,7 +56,7 @@ _BUILT_IN = {
 
 
 def official_name(name: str) -> str:
-    """What the released code calls the tensor that we call `name`."""
+    """Translate the name of one of our tensors into the released code's; ValueError if it has none."""
     for pattern, official in _OFFICIAL_NAMES:
         name, found = re.subn(pattern, official, name)
         if found:
@@ -65,13 +65,13 @@ def official_name(name: str) -> str:
 
 
 def load_official(
-    source: str | Path | Mapping, *, num_frames: int = 5, num_heads: int = 1, patch_size: int = 8
+    source: str | Path | Mapping[str, Any], *, num_frames: int = 5, num_heads: int = 1, patch_size: int = 8
 ) -> VSRTransformer:
-    """The released network from its checkpoint, a file or a loaded one, ready to run.
+    """Load the released network from a checkpoint, a file or a loaded state dict, in evaluation mode.
 
-    Widths, depth and numbers of blocks follow from the shapes; frames, heads and patches leave no trace in
-    them and must be said. Raises ValueError, in one line, for a file that cannot be read or carries code,
-    and for entries that are missing, unknown or of the wrong shape.
+    Widths, depth and numbers of blocks are inferred from the tensors' shapes; the numbers of frames and heads
+    and the patch size cannot be inferred and must be given. Raises ValueError, in one line, for a file that
+    cannot be read or contains code, and for entries that are missing, unknown or of the wrong shape.
     """
     origin, tensors = read_tensors(source)
     tensors = {released_spynet_name(name, "spynet.spynet."): tensor for name, tensor in tensors.items()}
@@ -86,10 +86,15 @@ def load_official(
 
 
 def save_official(model: VSRTransformer, path: str | Path) -> None:
-    """Write a checkpoint that the released code loads; ValueError for a network that it cannot express."""
+    """Write `model` as a checkpoint that the released code can load.
+
+    Raises ValueError for a network with options that the released code does not have.
+    """
     for key, built_in in _BUILT_IN.items():
         if (value := getattr(model.config, key)) != built_in:
-            raise ValueError(f"{path}: model.{key} is {value}, but the released code has {built_in} built in")
+            raise ValueError(
+                f"{path}: model.{key} is {value}, but the released code supports only {built_in}"
+            )
     tensors = {
         official_name(name): tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
@@ -98,8 +103,8 @@ def save_official(model: VSRTransformer, path: str | Path) -> None:
     os.replace(unfinished, path)
 
 
-def _sizes(origin: str, tensors: StateDict) -> dict[str, int]:
-    """The settings of a released network that show in its tensors' names and shapes."""
+def _sizes(origin: str, tensors: StateDict) -> dict[str, Any]:
+    """Infer the sizes of a released network from its tensors' names and shapes."""
 
     def count(prefix: str) -> int:
         indices = {int(found[1]) for name in tensors if (found := re.match(prefix + r"\.(\d+)\.", name))}

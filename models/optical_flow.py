@@ -1,4 +1,4 @@
-"""Optical flow: SPyNet (Ranjan and Black, CVPR 2017) as the released code runs it, and the warp along a flow.
+"""Optical flow: SPyNet (Ranjan and Black, CVPR 2017) as in the released code, and backward warping.
 
 A flow (n, 2, h, w) is in pixels, channel 0 to the right and channel 1 down: supp(q + flow(q)) ~ ref(q).
 """
@@ -11,23 +11,27 @@ NUM_LEVELS = 6
 
 
 def warp(x: Tensor, flow: Tensor, padding_mode: str = "zeros") -> Tensor:
-    """Sample x (n, c, h, w) bilinearly at each pixel's place plus the flow (n, 2, h, w).
+    """Warp x (n, c, h, w) by a flow (n, 2, h, w) in pixels.
 
-    Beyond the edge there are zeros, or with `padding_mode` "border" the nearest pixel.
+    The result at a position is x, interpolated bilinearly, at that position plus the flow. Samples outside
+    the image are zero, or with `padding_mode` "border" the nearest pixel.
     """
     h, w = x.shape[-2:]
     columns = torch.arange(w, device=flow.device) + flow[:, 0]
     rows = torch.arange(h, device=flow.device).view(-1, 1) + flow[:, 1]
-    # grid_sample takes -1 and 1 for the centres of the first and last pixel
+    # With align_corners, grid_sample has the centres of the first and last pixel at -1 and 1.
     grid = torch.stack([2 * columns / max(w - 1, 1) - 1, 2 * rows / max(h - 1, 1) - 1], dim=-1)
     return F.grid_sample(x, grid.to(x.dtype), padding_mode=padding_mode, align_corners=True)
 
 
 class SPyNet(nn.Module):
-    """A pyramid of six small networks, each of which corrects the flow of the coarser level.
+    """A pyramid of six small networks, each of which refines the flow of the next coarser level.
 
-    `num_feat` is the widest layer of a level, 64 as published: 8 -> 32 -> 64 -> 32 -> 16 -> 2 channels.
+    `num_feat` is the width of a level's widest layer, 64 as published (8, 32, 64, 32, 16, 2 channels).
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, num_feat: int = 64):
         super().__init__()
@@ -37,14 +41,20 @@ class SPyNet(nn.Module):
         self.levels = nn.ModuleList(_Level(num_feat) for _ in range(NUM_LEVELS))
 
     def forward(self, ref: Tensor, supp: Tensor) -> Tensor:
-        """The flow (n, 2, h, w) from `ref` to `supp`, both (n, 3, h, w) RGB in [0, 1], of any size."""
+        """Estimate the flow (n, 2, h, w) in pixels from `ref` to `supp`, both (n, 3, h, w) RGB in [0, 1].
+
+        Any size is accepted: images are resized to multiples of 32 and the flow is resized back.
+        """
         h, w = ref.shape[-2:]
         height, width = (-(-size // 32) * 32 for size in (h, w))
         flow = self.coarse_to_fine(*(_resize(image, (height, width)) for image in (ref, supp)))[-1]
         return _resize(flow, (h, w)) * flow.new_tensor([w / width, h / height]).view(1, 2, 1, 1)
 
     def coarse_to_fine(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
-        """The flow of each level in its own pixels, 1/32 of the size first; sizes must be multiples of 32."""
+        """Estimate the flow at every level, in that level's pixels, from 1/32 of the size to full size.
+
+        `ref` and `supp` are (n, 3, h, w) RGB in [0, 1]; h and w must be multiples of 32.
+        """
         h, w = ref.shape[-2:]
         flow, flows = ref.new_zeros(len(ref), 2, h // 32, w // 32), []
         for level, ref_l, supp_l in zip(self.levels, self._pyramid(ref), self._pyramid(supp), strict=True):
@@ -56,7 +66,7 @@ class SPyNet(nn.Module):
         return flows
 
     def _pyramid(self, image: Tensor) -> list[Tensor]:
-        """The normalised image at 1/32, 1/16, ... 1/1 of its size."""
+        """Normalise the image and return it at 1/32, 1/16, ... 1/1 of its size."""
         images = [(image - self.mean) / self.std]
         for _ in range(NUM_LEVELS - 1):
             images.append(F.avg_pool2d(images[-1], 2))
@@ -64,15 +74,17 @@ class SPyNet(nn.Module):
 
 
 class _Level(nn.ModuleList):
-    """Five convolutions from reference, warped support and flow, 8 channels, to the flow's correction."""
+    """Five convolutions from reference, warped support and flow (8 channels) to a correction of the flow."""
 
     def __init__(self, num_feat: int):
         widths = [8, num_feat // 2, num_feat, num_feat // 2, num_feat // 4, 2]
-        super().__init__(
+        convs = [
             nn.Conv2d(in_channels, out_channels, 7, padding=3)
             for in_channels, out_channels in zip(widths[:-1], widths[1:], strict=True)
-        )
-        for conv in self:
+        ]
+        super().__init__(convs)
+        for conv in convs:
+            assert conv.bias is not None
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(conv.bias)
 

@@ -1,4 +1,4 @@
-"""The resize that super-resolution calls bicubic: MATLAB's `imresize`, as matrix products."""
+"""MATLAB's bicubic `imresize`, the standard downscaling of super-resolution, as matrix products."""
 
 import math
 from functools import lru_cache
@@ -10,11 +10,12 @@ from torch import Tensor
 def imresize(image: Tensor, scale: float) -> Tensor:
     """Resize float images (..., h, w) to (..., ceil(scale h), ceil(scale w)) as MATLAB's `imresize` does.
 
-    Cubic kernel with a = -0.5, widened when the image shrinks so that it does not alias; borders continue
-    mirrored, the edge pixel repeated. The result is neither clamped nor rounded.
+    Uses Keys' cubic kernel with a = -0.5, widened by 1/scale when shrinking (antialiasing), and symmetric
+    padding, which repeats the edge pixel. Keeps the dtype and range of the input; the result is neither
+    clamped nor rounded. Raises ValueError for images that are not floating-point.
     """
     if not image.is_floating_point():
-        raise ValueError(f"imresize: wants floating-point images, got {image.dtype}")
+        raise ValueError(f"imresize: expected floating-point images, got {image.dtype}")
     rows = [weights @ image[..., first:last, :] for first, last, weights in _bands(image, -2, scale)]
     image = torch.cat(rows, dim=-2)
     columns = [image[..., first:last] @ weights.T for first, last, weights in _bands(image, -1, scale)]
@@ -29,9 +30,9 @@ def _bands(image: Tensor, axis: int, scale: float) -> list[tuple[int, int, Tenso
 def _cached_bands(
     size: int, scale: float, dtype: torch.dtype, device: torch.device
 ) -> list[tuple[int, int, Tensor]]:
-    """The matrix of one axis in groups of rows, each with the stretch of input that it is not zero on.
+    """Split the matrix of one axis into bands of rows: (first, last, weights) of its nonzero columns.
 
-    The matrix is almost empty: in full it would take five to ten times as long.
+    The matrix is sparse; multiplying by all of it would take five to ten times as long.
     """
     bands = []
     for weights in _weights(size, scale).split(math.ceil(8 * max(scale, 1))):
@@ -42,7 +43,7 @@ def _cached_bands(
 
 
 def _weights(size: int, scale: float) -> Tensor:
-    """The matrix (ceil(scale size), size) that resizes one axis, float64."""
+    """Compute the matrix (ceil(scale size), size) that resizes one axis, float64."""
     length = math.ceil(round(scale * size, 9))
     shrink = min(scale, 1.0)
     reach = 2 / shrink  # half the kernel's support

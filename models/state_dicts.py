@@ -1,9 +1,10 @@
-"""Files of tensors: read without running code, checked, and copied into a network; SPyNet's first of all."""
+"""Load state dicts from files without running code, check them, and copy them into a network."""
 
 import pickle
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load
@@ -15,9 +16,9 @@ StateDict = dict[str, Tensor]
 
 
 def load_spynet(path: str | Path) -> SPyNet:
-    """SPyNet from a file: our own, or as MMEditing or BasicSR name its layers.
+    """Load SPyNet from a file with our own layer names, MMEditing's or BasicSR's.
 
-    Raises ValueError, in one line, for a file that cannot be read or carries code, and for entries that are
+    Raises ValueError, in one line, for a file that cannot be read or contains code, and for entries that are
     missing, unknown or of the wrong shape.
     """
     origin, tensors = read_tensors(path)
@@ -28,15 +29,19 @@ def load_spynet(path: str | Path) -> SPyNet:
     return spynet
 
 
-def read_tensors(source: str | Path | Mapping) -> tuple[str, StateDict]:
-    """Where the tensors come from, for messages, and the tensors, out of their wrappers."""
+def read_tensors(source: str | Path | Mapping[str, Any]) -> tuple[str, StateDict]:
+    """Read the tensors of a file or a loaded checkpoint, without wrappers such as `params` or `module.`.
+
+    Returns the name of the source, for messages, and the tensors by name. Raises ValueError, in one line, for
+    a file that cannot be read and for contents of any other kind.
+    """
     origin = "state dict" if isinstance(source, Mapping) else str(source)
-    content = source if isinstance(source, Mapping) else _read_file(Path(source))
+    content: object = source if isinstance(source, Mapping) else _read_file(Path(source))
     for wrapper in ("params", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        raise ValueError(f"{origin}: holds no mapping of names to tensors")
+        raise ValueError(f"{origin}: expected a mapping of names to tensors")
     return origin, {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
@@ -49,16 +54,16 @@ def _read_file(path: Path) -> object:
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except pickle.UnpicklingError:
-        raise ValueError(f"{path}: refused, is no checkpoint or carries more than tensors") from None
+        raise ValueError(f"{path}: not a checkpoint, or it contains code, which is not run") from None
     except Exception:  # a damaged file can make the readers fail in any way
-        raise ValueError(f"{path}: damaged or no checkpoint; copy or download it again") from None
+        raise ValueError(f"{path}: damaged or not a checkpoint; copy or download it again") from None
 
 
 def released_spynet_name(name: str, prefix: str) -> str:
-    """A SPyNet entry's name as the release has it, after `prefix`; any other name as it is.
+    """Translate the name of a SPyNet tensor into the released one, after `prefix`; keep any other name.
 
-    MMEditing numbers a level's convolutions 0..4 and calls each `conv`; BasicSR counts the activations
-    between them as well; ours are `levels.<level>.<convolution>`.
+    MMEditing numbers a level's convolutions 0 to 4 and calls each `conv`; BasicSR also counts the activations
+    between them; ours are `levels.<level>.<convolution>`.
     """
     if found := re.fullmatch(r"(?:spynet\.)*basic_module\.(\d)\.basic_module\.(\d)\.(conv\.)?(\w+)", name):
         level, layer, conv, kind = found.groups()
@@ -72,24 +77,28 @@ def released_spynet_name(name: str, prefix: str) -> str:
 
 
 def shape_of(origin: str, tensors: StateDict, name: str) -> torch.Size:
-    """The shape of a tensor that must be there and be none of a single value; else ValueError."""
+    """Look up the shape of a required tensor; ValueError if it is missing or a scalar."""
     if name not in tensors or tensors[name].ndim == 0:
-        raise ValueError(f"{origin}: has no {name}, so it is no checkpoint of this network")
+        raise ValueError(f"{origin}: has no {name}, so it is not a checkpoint of this network")
     return tensors[name].shape
 
 
 def fill(model: nn.Module, origin: str, tensors: StateDict, rename: Callable[[str], str]) -> None:
-    """Copy the tensors into the model; `rename` gives its names in the file. Buffers may be absent."""
+    """Copy `tensors` into `model`; `rename` maps the model's names to those of `tensors`.
+
+    Buffers may be missing. Raises ValueError, in one line, for parameters that are missing and for entries
+    that are unknown or of the wrong shape.
+    """
     own = model.state_dict()
     names = {rename(name): name for name in own}
     parameters = {rename(name) for name, _ in model.named_parameters()}
-    faults = [f"{name} is missing" for name in names if name in parameters and name not in tensors]
-    faults += [f"{name} is unknown" for name in tensors if name not in names]
+    problems = [f"{name} is missing" for name in names if name in parameters and name not in tensors]
+    problems += [f"{name} is unknown" for name in tensors if name not in names]
     for name in tensors.keys() & names.keys():
         expected, found = tuple(own[names[name]].shape), tuple(tensors[name].shape)
         if expected != found:
-            faults.append(f"{name} has the shape {found}, not {expected}")
-    if faults:
-        rest = f", and {len(faults) - 3} more faults" if len(faults) > 3 else ""
-        raise ValueError(f"{origin}: {'; '.join(faults[:3])}{rest}")
+            problems.append(f"{name}: expected shape {expected}, got {found}")
+    if problems:
+        rest = f", and {len(problems) - 3} more problems" if len(problems) > 3 else ""
+        raise ValueError(f"{origin}: {'; '.join(problems[:3])}{rest}")
     model.load_state_dict({name: tensors.get(official, own[name]) for official, name in names.items()})

@@ -1,7 +1,7 @@
 """The Video Super-Resolution Transformer (Cao et al., arXiv 2106.06847), exactly as its code was released.
 
-Clips are (n, t, 3, h, w), RGB in [0, 1]; features (n, t, c, h, w), in memory with the channels last.
-Of `output_indices`, frames of the window by their index, only those frames are computed.
+Clips are (n, t, 3, h, w), RGB in [0, 1]; features are (n, t, c, h, w), channels last in memory.
+`output_indices` are indices into the frames of a window: only those frames are computed.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ SCALE = 4
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then feed-forward, each after a norm (pre-norm) and inside a residual.
+    """A pre-norm transformer block: attention, then feed-forward, each with a residual connection.
 
-    The attention's normalised input is added to its output as well, as in the released code. Without
-    attention that half of the block, its norm included, is left out.
+    As in the released code, the normalised input of the attention is added to its output, too. With attention
+    "none", that half of the block is left out, including its norm.
     """
 
     def __init__(self, config: ModelConfig):
@@ -37,15 +37,19 @@ class TransformerBlock(nn.Module):
         self.feed_forward = FEED_FORWARDS[config.feed_forward](config)
 
     def forward(self, x: Tensor, clip: Tensor, flows: Flows | None, output_indices: Sequence[int]) -> Tensor:
-        """Features (n, len(output_indices), c, h, w), computing nothing that they do not need."""
+        """Compute the features (n, len(output_indices), c, h, w) of the requested frames only.
+
+        x: features of all frames of the window (n, t, c, h, w). clip: its LQ frames (n, t, 3, h, w).
+        flows: as `VSRTransformer.flows` returns them.
+        """
         last = x.shape[1] - 1
         before = [max(index - 1, 0) for index in output_indices]
         after = [min(index + 1, last) for index in output_indices]
-        read = sorted({*before, *output_indices, *after})
-        x = self.attend(x, read)
+        needed = sorted({*before, *output_indices, *after})
+        x = self.attend(x, needed)
         z = per_frame(self.norm2, x)
         before, output, after = (
-            [read.index(index) for index in indices] for indices in (before, output_indices, after)
+            [needed.index(index) for index in indices] for indices in (before, output_indices, after)
         )
         if flows is not None:
             flows = flows[0][:, output_indices], flows[1][:, output_indices]
@@ -53,6 +57,7 @@ class TransformerBlock(nn.Module):
         return x[:, output] + update
 
     def attend(self, x: Tensor, frame_indices: Sequence[int]) -> Tensor:
+        """Apply the attention half to x (n, t, c, h, w); returns (n, len(frame_indices), c, h, w)."""
         if self.attention is None:
             return x[:, frame_indices]
         y = per_frame(self.norm1, x)
@@ -60,7 +65,7 @@ class TransformerBlock(nn.Module):
 
 
 class VSRTransformer(nn.Module):
-    """The full network and, by the names in its configuration, every ablation of it."""
+    """The full network and, selected by its configuration, every ablation of it."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -73,11 +78,14 @@ class VSRTransformer(nn.Module):
         self.reconstruction = Reconstruction(config.num_feat, config.num_reconstruct_blocks)
 
     def forward(self, clip: Tensor, flows: Flows | None = None) -> Tensor:
-        """Restore every frame of a clip (n, t, 3, h, w), giving (n, t, 3, 4h, 4w), not clamped.
+        """Restore every frame of a clip (n, t, 3, h, w), RGB in [0, 1].
 
-        `flows` (flows_forward, flows_backward), each (n, t, 2, h, w), pull the frame before and the frame
-        after onto each frame; they are wanted where `config.flow` is oracle, and unused where the feed-
-        forward has no flow. Otherwise the network computes its own.
+        Returns (n, t, 3, 4h, 4w), float, not clamped.
+
+        `flows` is (flows_forward, flows_backward), each (n, t, 2, h, w) in LQ pixels: they warp the previous
+        and the next frame onto each frame. They are required if `config.flow_source` is oracle and ignored
+        otherwise: the network then estimates its own flow, or uses none. Raises ValueError for a clip that
+        does not fit the configuration, and for missing flows.
         """
         self._check(clip)
         features = self.extract(clip)
@@ -86,16 +94,19 @@ class VSRTransformer(nn.Module):
         return self.reconstruct(features, clip)
 
     def extract(self, clip: Tensor) -> Tensor:
-        """Features of each frame alone."""
+        """Extract the features (n, t, c, h, w) of each frame of a clip (n, t, 3, h, w) independently."""
         return per_frame(self.extraction, clip)
 
     def flows(self, clip: Tensor, flows: Flows | None = None) -> Flows | None:
-        """The flows that the blocks use, each (n, t, 2, h, w); at the ends, of a frame to itself."""
+        """Return the flows that the blocks use, each (n, t, 2, h, w) in LQ pixels, or None if they use none.
+
+        At the ends of the clip, the flow is that of a frame to itself. Raises ValueError for missing flows.
+        """
         if self.config.flow_source is None:
             return None
         if self.spynet is None:
             if flows is None:
-                raise ValueError("model.flow is oracle, so the flows must be given with the clip")
+                raise ValueError("model.flow is oracle: pass the exact flows with the clip")
             return flows
         before = torch.cat([clip[:, :1], clip[:, :-1]], dim=1)
         after = torch.cat([clip[:, 1:], clip[:, -1:]], dim=1)
@@ -109,22 +120,31 @@ class VSRTransformer(nn.Module):
         flows: Flows | None,
         output_indices: Sequence[int] | None = None,
     ) -> Tensor:
-        """Add the positional encoding and apply the blocks; the last gives `output_indices` (all)."""
+        """Add the positional encoding to the features (n, t, c, h, w) and apply the blocks.
+
+        The last block computes the frames `output_indices` only, by default all. `clip` and `flows` are as
+        for `forward`; returns (n, len(output_indices), c, h, w).
+        """
         every = list(range(features.shape[1]))
-        x = self.positional_encoding(features.to(clip.dtype))  # autocast must not narrow the residual path
+        x = self.positional_encoding(
+            features.to(clip.dtype)
+        )  # keep the residual path in float32 under autocast
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, clip, flows, every)
         return last(x, clip, flows, every if output_indices is None else output_indices)
 
     def reconstruct(self, features: Tensor, clip: Tensor) -> Tensor:
-        """Frames (n, t, 3, 4h, 4w) from their features and low-quality frames (n, t, 3, h, w)."""
+        """Reconstruct frames (n, t, 3, 4h, 4w) from features (n, t, c, h, w) and LQ frames (n, t, 3, h, w).
+
+        The network's output is added to the bilinearly enlarged LQ frames, as in the released code.
+        """
         enlarged = F.interpolate(clip.flatten(0, 1), scale_factor=SCALE, mode="bilinear", align_corners=False)
         return per_frame(self.reconstruction, features) + enlarged.unflatten(0, clip.shape[:2])
 
     @property
     def activation_checkpointing(self) -> bool:
-        """Whether the backward pass computes the residual blocks again, to hold less in memory."""
+        """Whether the backward pass recomputes the activations of the residual blocks, to save memory."""
         return self._activation_checkpointing
 
     @activation_checkpointing.setter
@@ -138,14 +158,14 @@ class VSRTransformer(nn.Module):
         t, (h, w) = clip.shape[1], clip.shape[-2:]
         config = self.config
         if t > config.num_frames:
-            raise ValueError(f"a window of {t} frames, but model.num_frames is {config.num_frames}")
+            raise ValueError(f"expected at most {config.num_frames} frames (model.num_frames), got {t}")
         if h % config.patch_size or w % config.patch_size:
             raise ValueError(
-                f"frames of {h} x {w} cannot be cut into patches of model.patch_size {config.patch_size}"
+                f"frames of {h} x {w} cannot be divided into patches of model.patch_size {config.patch_size}"
             )
         size = config.feat_size
         if config.fixed_size and (h, w) != (size, size):
-            raise ValueError(f"frames of {h} x {w}, but {config.fixed_size} (model.feat_size)")
+            raise ValueError(f"{config.fixed_size} (model.feat_size), got {h} x {w}")
 
 
 def _norm(config: ModelConfig) -> FrameNorm:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.official import official_name
-from models.positional_encoding import frequencies, sinusoidal_code
+from models.positional_encoding import frequencies, sinusoidal_encoding
 
 SLOTS = range(5)
 
@@ -132,7 +132,7 @@ def assert_gradients(golden, model: nn.Module) -> None:
 @pytest.mark.parametrize("num_used, num_frames", [(3, 3), (5, 5), (6, 5), (7, 7), (9, 9)])
 def test_position_codes_of_other_windows(functions, num_used, num_frames):
     for interleaved, name in ((False, "released"), (True, "interleaved")):
-        code = sinusoidal_code(frequencies(num_frames), (8, 10, 12), interleaved)
+        code = sinusoidal_encoding(frequencies(num_frames), (8, 10, 12), interleaved)
         functions.assert_close(
             code[:num_used], f"pe/{name}_T{num_used}_numframe{num_frames}_C8_H10_W12", 2e-6
         )

@@ -47,9 +47,15 @@ def test_resolved_variant_survives_its_file(tmp_path):
     [
         ({"changes": {"model": {"widht": 3}}}, "changes.model.widht: full.yaml has no such key"),
         ({"changes": {"model": {"attention": "stcsa"}}}, "is the full model's own value"),
-        ({"changes": {"model": {"attention": "sparse"}}}, "model.attention: 'sparse' is none of stcsa, fcsa"),
-        ({"changes": {"model": {"depth": "three"}}}, "model.depth: must be a whole number"),
-        ({"changes": {"model": {"depth": True}}}, "model.depth: must be a whole number"),
+        (
+            {"changes": {"model": {"attention": "sparse"}}},
+            "unknown value 'sparse'; expected one of stcsa, fcsa",
+        ),
+        (
+            {"changes": {"model": {"depth": "three"}}},
+            "model.depth: expected an integer of at least 1",
+        ),
+        ({"changes": {"model": {"depth": True}}}, "model.depth: expected an integer of at least 1, got True"),
         ({"changes": {"model": {"patch_size": 7}}}, "7 does not divide model.feat_size 64"),
         ({"changes": {"training": {"learning_rate": "fast"}}}, "training.learning_rate"),
         ({"changes": {"training": {"learning_rate": "1e-3"}}}, "for YAML that is a text, write 1.0e-03"),

@@ -199,7 +199,7 @@ def test_bfloat16_is_close_and_leaves_its_caller_alone():
     [
         (dict(mode="tiled"), (4, 16, 16, 3), "has 4 frames; tiled needs 5"),
         (dict(mode="tiled"), (5, 15, 16, 3), "frames of 15 x 16 are smaller than a tile of 16"),
-        (dict(mode="whole_frame"), (5, 16, 16, 3), "norm spatial_affine ties the network to 16 x 16"),
+        (dict(mode="whole_frame"), (5, 16, 16, 3), "norm spatial_affine fixes the input size to 16 x 16"),
         (dict(mode="patches"), (5, 16, 16, 3), "mode: 'patches'"),
         (dict(mode="tiled", precision="half"), (5, 16, 16, 3), "precision: 'half'"),
         (dict(mode="tiled", frames=[5]), (5, 16, 16, 3), r"frames: \[5\]"),

@@ -106,7 +106,7 @@ def test_tile_and_window_lie_inside_the_clip_and_hold_the_query(clip, frame):
 def test_frames_smaller_than_a_tile_suit_only_networks_of_any_size(clip):
     wide = MODEL | {"feat_size": 32}
     assert choose_query(ModelConfig(**wide, norm="channel"), clip).tile == (0, 0, 3, 3)
-    with pytest.raises(InputError, match="spatial_affine ties the network to 32 x 32"):
+    with pytest.raises(InputError, match="spatial_affine fixes the input size to 32 x 32"):
         choose_query(ModelConfig(**wide), clip)
 
 

@@ -6,7 +6,7 @@ import torch
 from models import CHOICES, ModelConfig, build_model
 from models.baselines import Bicubic
 from models.optical_flow import SPyNet, warp
-from models.positional_encoding import frequencies, sinusoidal_code
+from models.positional_encoding import frequencies, sinusoidal_encoding
 from models.resize import imresize
 from vsrbench.benchmarks.released_procedure import plain_network
 
@@ -178,13 +178,17 @@ def test_channel_norm_is_the_released_norm_with_one_affine_pair_a_channel():
 @pytest.mark.parametrize(
     "options, clip, message",
     [
-        ({}, random_clip(7), "a window of 7 frames, but model.num_frames is 5"),
+        ({}, random_clip(7), r"expected at most 5 frames \(model.num_frames\), got 7"),
         (
             dict(norm="channel"),
             random_clip(height=18),
-            "18 x 16 cannot be cut into patches of model.patch_size 4",
+            "18 x 16 cannot be divided into patches of model.patch_size 4",
         ),
-        ({}, random_clip(height=20), "model.norm spatial_affine ties the network to 16 x 16"),
+        (
+            {},
+            random_clip(height=20),
+            "norm spatial_affine fixes the input size to 16 x 16 pixels .*, got 20 x 16",
+        ),
         (
             dict(norm="channel", positional_encoding="learned"),
             random_clip(height=20),
@@ -201,10 +205,10 @@ def test_what_does_not_suit_is_said(options, clip, message):
 
 def test_released_position_code_takes_frame_slots_for_channels():
     """Frame by frame: sine and cosine of the channel, sine and cosine of the row, sine of the column."""
-    code = sinusoidal_code(frequencies(5), (64, 64, 64), interleaved=False)
+    code = sinusoidal_encoding(frequencies(5), (64, 64, 64), interleaved=False)
     place = code[:5, 3, 10, 20].tolist()
     assert place == pytest.approx([0.1411, -0.9900, -0.5440, -0.8391, 0.9129], abs=1e-4)
-    code = sinusoidal_code(frequencies(7), (64, 64, 64), interleaved=False)
+    code = sinusoidal_encoding(frequencies(7), (64, 64, 64), interleaved=False)
     place = code[:7, 3, 10, 20].tolist()
     assert place == pytest.approx([0.1411, 0.0300, -0.9900, 0.9996, -0.5440, 0.0998, -0.8391], abs=1e-4)
 

@@ -88,7 +88,10 @@ def test_mistakes(settings, change, said):
         ({"study": "../elsewhere"}, "study: '../elsewhere' does not match"),
         ({"degradation": "bicubic"}, "degradation: 'bicubic' is not one of"),
         ({"overrides": {"model": {"widht": 8}}}, "overrides.model.widht: full.yaml has no such key"),
-        ({"overrides": {"model": {"depth": "two"}}}, "model.depth: must be a whole number"),
+        (
+            {"overrides": {"model": {"depth": "two"}}},
+            "model.depth: expected an integer of at least 1",
+        ),
         ({"lpips_weights": "missing_folder"}, "lpips_weights: missing_folder is not there"),
         ({"flow_weights": "missing.pth"}, "flow_weights: missing.pth is not there"),
     ],
@@ -168,7 +171,7 @@ def test_flow_weights_may_be_left_unsaid(settings):
             "evaluation.metrics: unknown metric 'vmaf'; expected one of psnr_rgb, ssim_rgb, .*, tof, tlp$",
         ),
         ({"tile_overlap": 16}, "evaluation.tile_overlap: 16 is not below full's feat_size 16"),
-        ({"mode": "whole_frame"}, "evaluation.mode: whole_frame, but full's .* ties the network"),
+        ({"mode": "whole_frame"}, "evaluation.mode: whole_frame, but full's .* fixes the input size"),
     ],
 )
 def test_mistakes_that_would_show_after_training(settings, change, said):
