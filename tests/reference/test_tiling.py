@@ -36,7 +36,7 @@ def sources(spans, size):
     """For each output pixel the tile it is taken from, by its first pixel, and the pixel in that tile."""
     table = np.full((size, 2), -1)
     for span in spans:
-        inside = np.arange(256)[span.given]
+        inside = np.arange(256)[span.kept]
         table[span.first : span.last] = np.stack([np.full_like(inside, span.start), inside], axis=1)
     return table
 

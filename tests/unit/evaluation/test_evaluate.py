@@ -165,7 +165,7 @@ def test_motion_only_between_neighbours(manifest):
 def test_weights_of_another_network_are_refused(manifest, network):
     files, _ = network()
     save_file({"nothing": torch.zeros(1)}, files["weights"])
-    with pytest.raises(InputError, match=r"^[^\n]*weights.safetensors: not weights of full[^\n]*$"):
+    with pytest.raises(InputError, match=r"^[^\n]*weights.safetensors: not the weights of full[^\n]*$"):
         run(manifest, variant="full", **files)
     assert not (manifest.parent / "seed_0.csv").exists()
 

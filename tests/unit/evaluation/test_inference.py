@@ -197,14 +197,18 @@ def test_bfloat16_is_close_and_leaves_its_caller_alone():
 @pytest.mark.parametrize(
     "settings, shape, message",
     [
-        (dict(mode="tiled"), (4, 16, 16, 3), "has 4 frames; tiled needs 5"),
+        (dict(mode="tiled"), (4, 16, 16, 3), "has 4 frames; tiled needs at least 5"),
         (dict(mode="tiled"), (5, 15, 16, 3), "frames of 15 x 16 are smaller than a tile of 16"),
         (dict(mode="whole_frame"), (5, 16, 16, 3), "norm spatial_affine fixes the input size to 16 x 16"),
-        (dict(mode="patches"), (5, 16, 16, 3), "mode: 'patches'"),
-        (dict(mode="tiled", precision="half"), (5, 16, 16, 3), "precision: 'half'"),
-        (dict(mode="tiled", frames=[5]), (5, 16, 16, 3), r"frames: \[5\]"),
-        (dict(mode="tiled"), (5, 16, 16), "must be uint8"),
-        (dict(mode="tiled"), (0, 16, 16, 3), "must be uint8"),
+        (dict(mode="patches"), (5, 16, 16, 3), "mode: unknown mode 'patches'; expected one of tiled"),
+        (
+            dict(mode="tiled", precision="half"),
+            (5, 16, 16, 3),
+            "precision: unknown precision 'half'; expected one of float32",
+        ),
+        (dict(mode="tiled", frames=[5]), (5, 16, 16, 3), r"frames: expected indices in \[0, 5\), got \[5\]"),
+        (dict(mode="tiled"), (5, 16, 16), "expected uint8"),
+        (dict(mode="tiled"), (0, 16, 16, 3), "expected uint8"),
     ],
 )
 def test_what_does_not_suit_is_said_at_once(settings, shape, message):
@@ -215,9 +219,9 @@ def test_what_does_not_suit_is_said_at_once(settings, shape, message):
 
 def test_oracle_network_asks_for_flows():
     model, lq = small_model(flow="oracle"), random_clip(5, 16, 16)
-    with pytest.raises(InputError, match="two of"):
+    with pytest.raises(InputError, match="requires two arrays"):
         restore_clip(model, lq, mode="tiled")
-    with pytest.raises(InputError, match="two of"):
+    with pytest.raises(InputError, match="requires two arrays"):
         restore_clip(model, lq, mode="tiled", flows=random_flows(4, 16, 16))
 
 

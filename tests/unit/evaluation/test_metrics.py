@@ -144,7 +144,7 @@ def test_a_random_backbone_is_refused(tmp_path, net):
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
 def test_a_damaged_backbone_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "alexnet.pth").write_bytes(content)
-    with pytest.raises(InputError, match=r"^[^\n]*alexnet.pth[^\n]*fetch it again$"):
+    with pytest.raises(InputError, match=r"^[^\n]*alexnet.pth[^\n]*download it again$"):
         lpips_distance.load_lpips("alex", tmp_path)
 
 

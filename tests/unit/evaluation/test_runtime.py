@@ -15,9 +15,9 @@ from vsrbench.core.errors import InputError
 from vsrbench.evaluation import runtime
 from vsrbench.evaluation.runtime import (
     ENOUGH_REPEATS,
-    LEAST_REPEATS,
     LONG_ENOUGH,
-    MOST_REPEATS,
+    MAX_REPEATS,
+    MIN_REPEATS,
     measure,
     measure_runtime,
     time_repeats,
@@ -63,10 +63,10 @@ def test_the_fake_device_shows_a_missing_synchronisation():
     [
         (0, 0.05, ENOUGH_REPEATS),
         (2, 0.05, 40),
-        (1000, 0.05, MOST_REPEATS),
+        (1000, 0.05, MAX_REPEATS),
         (0, 1, LONG_ENOUGH),
         (15, 1, 15),
-        (0, 60, LEAST_REPEATS),
+        (0, 60, MIN_REPEATS),
     ],
 )
 def test_twenty_repeats_or_ten_seconds(monkeypatch, budget, work, repeats):
@@ -99,7 +99,7 @@ def test_measurement_is_recorded(tmp_path):
     small, large = json.loads((tmp_path / "full.json").read_text())["measurements"]
     assert (small["height"], small["width"], small["variant"]) == (16, 16, "full")
     latency = large["latency_ms"]
-    assert 0 < latency["q25"] <= latency["median"] <= latency["q75"] and latency["repeats"] >= LEAST_REPEATS
+    assert 0 < latency["q25"] <= latency["median"] <= latency["q75"] and latency["repeats"] >= MIN_REPEATS
     assert large["peak_memory_gib"] is None or large["peak_memory_gib"] > 0
     assert large["peak_rss_gib"] > 0.05
     assert large["parameters_m"] == sum(p.numel() for p in small_model("full").parameters()) / 1e6
@@ -137,7 +137,7 @@ def test_whole_frames_take_less_than_tiles():
 
 
 def test_video_is_long_enough_for_a_fast_network(monkeypatch):
-    monkeypatch.setattr(runtime, "MOST_REPEATS", 4)
+    monkeypatch.setattr(runtime, "MAX_REPEATS", 4)
     monkeypatch.setattr(runtime, "_WINDOWS", 10)
     found = measure(
         small_model("channel_norm"), 16, 16, mode="tiled", precision="float32", budget_seconds=100

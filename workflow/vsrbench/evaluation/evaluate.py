@@ -1,4 +1,4 @@
-"""Score what a network, or bicubic, makes of a data set's clips: one row for each frame."""
+"""Restore and score a data set's test clips, by a network or bicubic: one row per frame."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ COLUMNS = (
     *("mode", "tile_overlap", "precision", "num_frames"),
     *("degradation", "trained_on", "code_digest", "config_digest"),
 )
-_READ_AT_ONCE = 16  # ground-truth frames in memory where the low-quality ones are made from them
+_READ_AT_ONCE = 16  # ground-truth frames in memory while low-quality frames are generated from them
 
 Restore = Callable[[Clip], Iterator[np.ndarray]]
 
@@ -51,27 +51,30 @@ def evaluate(
     lpips_weights: Path | None = None,
     device: str | None = None,
 ) -> None:
-    """Restore and score the test clips of a data set that was verified or generated.
+    """Restore and score the test clips of a verified or generated data set.
 
-    `config` is a resolved variant and `weights` what was trained for it; without them, frames are enlarged
-    by bicubic. Writes the CSV `rows`, and what `samples` keeps of the first clips into the folder `frames`.
-    A metric that is not among `metrics` or cannot be had (`Scorer.score`) leaves its column empty; identical
-    frames have infinite PSNR, and the row says so. Frames of another `degradation` than the one named are
-    refused.
+    `config` is a resolved variant and `weights` the weights trained for it; without both, frames are
+    upscaled by bicubic interpolation. Writes one row (COLUMNS) per scored frame to the CSV file `rows`, and
+    the sample frames of the first clips (`saved_frames`) to the folder `frames`. `mode`, `tile_overlap` (LQ
+    pixels) and `precision` are those of `restore_clip`. The column of a metric that is not in `metrics` or
+    cannot be computed (see `Scorer.score`) is empty; the PSNR of identical frames is `inf`.
+
+    Raises InputError if only one of `config` and `weights` is given, if the frames have another degradation
+    than `degradation`, and if a network cannot restore a clip.
     """
     if any((given is None) != (variant == "bicubic") for given in (config, weights)):
         raise InputError(f"{variant}: give both --config and --weights, or neither for bicubic")
     if lpips_weights is not None and not Path(lpips_weights).is_dir():
-        raise InputError(f"--lpips-weights: {lpips_weights} is no folder; correct the path")
-    device = choose_device(device)
+        raise InputError(f"--lpips-weights: {lpips_weights} is not a folder; correct the path")
+    target = choose_device(device)
     clips = load_clips(manifest, "test", degradation)
-    if config is None:
-        restore, method = _bicubic(device), _describe_bicubic()
+    if config is None or weights is None:
+        restore, method = _bicubic(target), _describe_bicubic()
     else:
         resolved = load_variant(config)
-        restore = _network(resolved, weights, mode, tile_overlap, precision, device)
+        restore = _network(resolved, weights, mode, tile_overlap, precision, target)
         method = _describe(resolved, mode, tile_overlap, precision)
-    scorer = Scorer(metrics, lpips_weights, device)
+    scorer = Scorer(metrics, lpips_weights, target)
     method |= {"study": study, "variant": variant, "seed": seed, "code_digest": code_digest("evaluate")}
     found = []
     with tqdm(total=sum(len(clip.scored) for clip in clips), desc=variant, unit="frame") as progress:
@@ -88,7 +91,7 @@ def evaluate(
 
 
 def _bicubic(device: torch.device) -> Restore:
-    """Enlarge the scored frames by MATLAB's bicubic."""
+    """Upscale the scored frames by MATLAB's bicubic interpolation."""
 
     def restore(clip: Clip) -> Iterator[np.ndarray]:
         for lq in _read_lq(clip)[list(clip.scored)]:
@@ -113,7 +116,7 @@ def _network(
     precision: str,
     device: torch.device,
 ) -> Restore:
-    """Restore the scored frames by a trained network."""
+    """Restore the scored frames with a trained network."""
     model = load_trained(variant, weights)
     needs_flows = variant.model.flow_source == "oracle"
 
@@ -149,7 +152,7 @@ def _describe(variant: Variant, mode: str, tile_overlap: int | None, precision: 
 
 
 def _read_lq(clip: Clip) -> np.ndarray:
-    """All of a clip's low-quality frames (t, h, w, 3)."""
+    """Read all low-quality frames of a clip: uint8 (t, h, w, 3)."""
     starts = range(0, clip.num_frames, _READ_AT_ONCE)
     return np.concatenate(
         [clip.read(range(start, min(start + _READ_AT_ONCE, clip.num_frames)))[0] for start in starts]

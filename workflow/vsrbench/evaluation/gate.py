@@ -1,7 +1,7 @@
-"""What makes scores comparable: the rules by which they are averaged, and the gate.
+"""Check bicubic's scores against published reference scores, and average scores over a data set.
 
-The gate holds bicubic's scores on a data set, taken by the same code as every network's, against published
-ones. They agree to 0.01 dB between correct implementations of the protocol, and to no other.
+The code that scores bicubic also scores every network. Correct implementations of the protocol agree on
+bicubic to 0.01 dB; one with a wrong degradation, channel, border or frame selection does not.
 """
 
 import json
@@ -24,17 +24,18 @@ from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import read_rows
 
 ANCHORS = ROOT / "workflow" / "reference" / "anchors.csv"
-PSNR_TOLERANCE, SSIM_TOLERANCE = 0.01, 0.0005
+PSNR_TOLERANCE, SSIM_TOLERANCE = 0.01, 0.0005  # dB; absolute
 
 logger = logging.getLogger("vsrbench")
 
 
 def average(rows: pd.DataFrame) -> pd.DataFrame:
-    """The two averages in use for one variant, seed and data set: index metric, three columns.
+    """Average the scores of one variant, seed and data set; the index is the metric, with three columns.
 
-    `clip_mean`: mean over the frames of a clip, then over clips (BasicSR, MMagic, KAIR; what we report).
-    `frame_mean`: every frame counts alike, so that long clips count more (some tables on Vid4: up to 0.1 dB
-    apart). `infinite`: exactly restored frames, whose PSNR is infinite and left out of both.
+    `clip_mean`: mean over the frames of a clip, then over clips (BasicSR, MMagic, KAIR; reported here).
+    `frame_mean`: mean over all frames, so that long clips weigh more (used by some tables on Vid4, where the
+    two differ by up to 0.1 dB). `infinite`: number of exactly restored frames, whose infinite PSNR is
+    excluded from both means.
     """
     scores = rows[list(METRICS)]
     finite = scores.replace(np.inf, np.nan)
@@ -48,16 +49,19 @@ def average(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def gate(*, rows: Path, manifest: Path, out: Path, min_frames: int = 1, min_edge: int = 1) -> None:
-    """Write how bicubic's `rows` on the data set of `manifest` meet the published anchors.
+    """Check bicubic's `rows` on the data set of `manifest` against the published scores; write JSON to `out`.
 
-    Raises InputError with the likely cause, and writes nothing, where they do not. A data set, or a part of
-    one, for which nothing is published passes, and the file says so. Refused is also a clip of fewer frames
-    than `min_frames` or less than `min_edge` LQ pixels, which no network of the study could restore.
+    A data set, or a subset of one, without a published score passes, and the file says so.
+
+    Raises InputError, and writes nothing, if a score differs from the published one (the message names the
+    likely cause), if `rows` holds another variant than bicubic, and if a test clip has fewer frames than
+    `min_frames` or an edge of less than `min_edge` LQ pixels, so that the study's networks cannot restore it.
     """
     found = read_rows(rows)
     if set(found["variant"]) != {BASELINE}:
         raise InputError(
-            f"{rows}: scores of {', '.join(found['variant'].unique())}; the gate takes {BASELINE}'s"
+            f"{rows}: expected scores of {BASELINE}, got {', '.join(found['variant'].unique())}; "
+            f"pass the rows of {BASELINE}"
         )
     clips = load_clips(manifest, "test")
     _check_restorable(read_manifest(manifest), min_frames, min_edge)
@@ -67,7 +71,7 @@ def gate(*, rows: Path, manifest: Path, out: Path, min_frames: int = 1, min_edge
         "dataset": clips[0].dataset,
         "degradation": clips[0].degradation,
         "checks": checks,
-        "note": None if checks else "no published score of bicubic on these clips to hold it against",
+        "note": None if checks else "no published bicubic score for these clips; nothing to check against",
         "averages": json.loads(averages[["clip_mean", "frame_mean"]].to_json(orient="index")),
         "infinite_psnr_frames": int(averages["infinite"].max()),
     }
@@ -85,20 +89,24 @@ def _check_restorable(manifest: dict[str, Any], min_frames: int, min_edge: int) 
         height, width = (edge // SCALE for edge in (clip["height"], clip["width"]))
         if clip["split"] == "test" and clip["frames"] < min_frames:
             raise InputError(
-                f"{where} has {clip['frames']} frames, fewer than a window of {min_frames}; leave it "
-                "out or lower model.num_frames"
+                f"{where} has {clip['frames']} frames, fewer than a window of {min_frames}; leave it out or "
+                "lower model.num_frames"
             )
         if clip["split"] == "test" and min(height, width) < min_edge:
             raise InputError(
-                f"{where} has {width}x{height} LQ pixels, less than a tile of {min_edge}; leave it out or "
+                f"{where} has {width}x{height} LQ pixels, smaller than a tile of {min_edge}; leave it out or "
                 "lower model.feat_size"
             )
 
 
 def check_anchors(rows: pd.DataFrame, clips: list[Clip], anchors: pd.DataFrame) -> list[dict[str, Any]]:
-    """Every anchor that covers the scored clips, with what was measured; InputError at the first one missed.
+    """Compare the scores with every anchor that covers the scored clips.
 
-    A part of a data set is held against the anchors of its clips, never against the average.
+    `anchors` has the columns of `workflow/reference/anchors.csv`. Returns one entry per anchor: its columns,
+    and the measured `psnr` (dB) and `ssim` on its channel. A subset of a data set is compared with the
+    anchors of its clips, never with the data set's average.
+
+    Raises InputError at the first anchor that is missed or whose frames were not all scored.
     """
     here = (anchors["dataset"] == clips[0].dataset) & (anchors["degradation"] == clips[0].degradation)
     checks = []
@@ -108,7 +116,7 @@ def check_anchors(rows: pd.DataFrame, clips: list[Clip], anchors: pd.DataFrame) 
         else:
             scored, of = rows[rows["clip"] == anchor["clip"]], [c for c in clips if c.name == anchor["clip"]]
         if not scored.empty:
-            checks.append(_check(scored, of, anchor))
+            checks.append(_check(scored, of, {str(column): value for column, value in anchor.items()}))
     return checks
 
 
@@ -116,8 +124,8 @@ def _check(rows: pd.DataFrame, clips: list[Clip], anchor: dict[str, Any]) -> dic
     where = f"{anchor['dataset']} {anchor['clip']} ({anchor['degradation']})"
     if len(rows) != anchor["frames"]:
         raise InputError(
-            f"{where}: {len(rows)} frames were scored, the protocol scores {anchor['frames']}; restore those "
-            f"missing in {clips[0].gt[0].parent if len(clips) == 1 else clips[0].gt[0].parents[1]}"
+            f"{where}: {len(rows)} frames were scored, the protocol scores {anchor['frames']}; add those "
+            f"missing from {clips[0].gt[0].parent if len(clips) == 1 else clips[0].gt[0].parents[1]}"
         )
     means = average(rows)["clip_mean"]
     channel = anchor["channel"].lower()
@@ -125,13 +133,13 @@ def _check(rows: pd.DataFrame, clips: list[Clip], anchor: dict[str, Any]) -> dic
     if not _meets(psnr, ssim, anchor):
         cause = find_cause(clips, {"RGB": means["psnr_rgb"], "Y": means["psnr_y"]}, anchor)
         raise InputError(
-            f"{where}: bicubic gives {psnr:.4f} dB / {ssim:.4f} on {anchor['channel']}, published are "
-            f"{anchor['psnr_db']} / {anchor['ssim']}; likely cause: {cause}"
+            f"{where}: bicubic scores {psnr:.4f} dB / {ssim:.4f} on {anchor['channel']}, published: "
+            f"{anchor['psnr_db']} dB / {anchor['ssim']}; likely cause: {cause}"
         )
     return anchor | {"psnr": round(psnr, 6), "ssim": round(ssim, 6)}
 
 
 def _meets(psnr: float, ssim: float, anchor: dict[str, Any]) -> bool:
-    """Whether both scores are close enough; an anchor may lack its SSIM."""
+    """Whether both scores are within tolerance; an anchor may have no SSIM."""
     near = abs(psnr - anchor["psnr_db"]) <= PSNR_TOLERANCE
     return near and (anchor["ssim"] is None or abs(ssim - anchor["ssim"]) <= SSIM_TOLERANCE)

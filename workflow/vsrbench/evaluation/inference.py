@@ -1,22 +1,23 @@
-"""Restore a clip with a network: tile by tile as the released code tests it, or whole frames at once.
+"""Restore a clip with a network: tile by tile, as the released code is tested, or whole frames at once.
 
-`tiled` is the released procedure (commit 8770126): for every frame a window centred on it, cut into
-overlapping tiles of `feat_size`, of which only the centre frame's inner part is kept. `whole_frame`
-restores several frames of a window in one pass, which is many times faster and not the same function. In
-both, what windows have in common (the first features of a frame, the flow of a pair) is computed once, and
-what would be thrown away is not computed.
+`tiled` is the released test procedure (commit 8770126): for every frame a window centred on it, cut into
+overlapping tiles of `feat_size`, of which only the interior of the centre frame is kept. `whole_frame`
+restores several frames of a window in one pass; it is many times faster and does not compute the same
+function. In both modes, intermediate results that windows share (a frame's first features, a pair's flow)
+are computed once, and results that would be discarded are not computed.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.optical_flow import warp
 from models.vsr_transformer import SCALE, VSRTransformer
-from vsrbench.core.errors import InputError
+from vsrbench.core.errors import InputError, check_known
 from vsrbench.evaluation.tiling import (
     Span,
     Window,
@@ -27,8 +28,9 @@ from vsrbench.evaluation.tiling import (
 )
 
 Tile = tuple[Span, Span]  # rows, columns
+_Key = TypeVar("_Key", bound=Hashable)
 
-# How many values of one feature map are worth computing together: small tiles are batched up to this.
+# Values of one feature map that fill a device: small tiles are batched up to this number.
 _VALUES_AT_ONCE = {"cpu": 2**21, "cuda": 2**25}
 
 
@@ -43,14 +45,17 @@ def restore_clip(
     device: torch.device | str | None = None,
     frames: Iterable[int] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Restored frames (4h, 4w, 3) uint8 of a clip (t, h, w, 3) uint8 RGB, one after the other in its order.
+    """Restore a clip `lq`, uint8 RGB (t, h, w, 3), and yield its frames, uint8 RGB (4h, 4w, 3), in order.
 
-    `tile_overlap` in low-quality pixels is half a tile by default, as released; less is faster and not the
-    released procedure. `flows` (flows_forward, flows_backward), each (t, 2, h, w), are wanted where the
-    network's flow is oracle. `precision` is float32, in full on a GPU after `device.disable_tf32` only, or
-    bfloat16, by autocast. `frames` picks some of the frames; `device` moves the network there first.
-    Memory holds a window, however long the clip. Raises InputError at once where clip and settings do not
-    suit.
+    `mode` is `tiled` or `whole_frame`. `tile_overlap`, even, in LQ pixels, is half a tile by default, as
+    released; a smaller overlap is faster and not the released procedure. `flows` (flows_forward,
+    flows_backward), each (t, 2, h, w) in LQ pixels as `Clip.read_flows` returns them, are required if the
+    network uses oracle flow and ignored otherwise. `precision` is `float32` (TF32 on a GPU unless
+    `device.disable_tf32` was called) or `bfloat16` (autocast). `frames` are the indices of the frames to
+    restore, by default all. The network is moved to `device` if one is given. Memory holds one window,
+    regardless of the clip's length.
+
+    Raises InputError when called, not at the first frame, if the clip does not suit network and settings.
     """
     restored = restore_values(
         model,
@@ -76,13 +81,17 @@ def restore_values(
     device: torch.device | str | None = None,
     frames: Iterable[int] | None = None,
 ) -> Iterator[Tensor]:
-    """What `restore_clip` gives before it is rounded: (3, 4h, 4w) on the network's device, not clamped."""
+    """Restore as `restore_clip` does, without rounding.
+
+    Yields float32 (3, 4h, 4w) on the network's device, nominally in [0, 1] but not clamped.
+    """
     config = model.config
     _check(config, lq, flows, mode, tile_overlap, precision)
     length, height, width, _ = lq.shape
     wanted = range(length) if frames is None else sorted(set(frames))
     if not set(wanted) <= set(range(length)):
-        raise InputError(f"frames: {wanted} are not all in a clip of {length}")
+        raise InputError(f"frames: expected indices in [0, {length}), got {list(wanted)}")
+    windows: Iterable[Window]
     if mode == "tiled":
         windows = (centred_window(frame, config.num_frames, length) for frame in wanted)
         rows, columns = (tile_spans(size, config.feat_size, tile_overlap) for size in (height, width))
@@ -96,7 +105,7 @@ def restore_values(
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """Values in [0, 1], clamped, as 0..255, rounded half to even."""
+    """Convert floating-point values, clamped to [0, 1], to uint8 in [0, 255], rounding half to even."""
     return image.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
@@ -109,25 +118,25 @@ def _check(
     precision: str,
 ) -> None:
     if lq.ndim != 4 or lq.shape[-1] != 3 or lq.dtype != np.uint8 or not len(lq):
-        raise InputError(f"clip: must be uint8 (frames, height, width, 3), is {lq.dtype} {lq.shape}")
-    if mode not in ("tiled", "whole_frame"):
-        raise InputError(f"mode: {mode!r} is neither tiled nor whole_frame")
-    if precision not in ("float32", "bfloat16"):
-        raise InputError(f"precision: {precision!r} is neither float32 nor bfloat16")
+        raise InputError(f"clip: expected uint8 (frames, height, width, 3), got {lq.dtype} {lq.shape}")
+    check_known("mode", mode, ("tiled", "whole_frame"), "mode")
+    check_known("precision", precision, ("float32", "bfloat16"), "precision")
     if tile_overlap is not None and (tile_overlap % 2 or not 0 <= tile_overlap < config.feat_size):
-        raise InputError(f"tile_overlap: must be even and less than a tile of {config.feat_size}")
+        raise InputError(
+            f"tile_overlap: must be even and less than a tile of {config.feat_size}, got {tile_overlap}"
+        )
     length, height, width, _ = lq.shape
     if mode == "whole_frame" and config.fixed_size:
         raise InputError(f"mode: whole_frame, but {config.fixed_size}; restore it tiled")
     if mode == "tiled" and length < config.num_frames:
-        raise InputError(f"clip: has {length} frames; tiled needs {config.num_frames}, as many as the window")
+        raise InputError(f"clip: has {length} frames; tiled needs at least {config.num_frames} (a window)")
     if mode == "tiled" and min(height, width) < config.feat_size:
         raise InputError(f"clip: frames of {height} x {width} are smaller than a tile of {config.feat_size}")
     if config.flow_source == "oracle" and (
         flows is None or any(flow.shape != (length, 2, height, width) for flow in flows)
     ):
         raise InputError(
-            f"flows: model.flow is oracle, so the clip needs two of {(length, 2, height, width)}"
+            f"flows: model.flow oracle requires two arrays of shape {(length, 2, height, width)}"
         )
 
 
@@ -147,7 +156,7 @@ def _restore(
     height, width = (SCALE * size for size in lq.shape[1:3])
     for window in windows:
         output = torch.empty(len(window.output_indices), 3, height, width, device=device)
-        # Entered anew for each window: a generator's contexts hold for its caller too, between two frames.
+        # Entered per window: a context left open at a yield would apply to the caller as well.
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, precision == "bfloat16"):
             clip = _read_clip(lq, window, tiles[-1]).to(device)
             given = None if flows is None else _read_flows(flows, window, tiles[-1]).to(device)
@@ -156,13 +165,13 @@ def _restore(
                     window, _crop(clip, group), None if given is None else _crop(given, group)
                 )
                 for (row, column), tile in zip(group, restored, strict=True):
-                    part = tile[..., row.given, column.given]
+                    part = tile[..., row.kept, column.kept]
                     output[..., row.first : row.last, column.first : column.last] = part
         yield from output
 
 
 def _groups(tiles: Sequence[Tile], config: ModelConfig, device: torch.device) -> list[Sequence[Tile]]:
-    """The tiles in groups that are restored together."""
+    """Group the tiles into batches that are restored together."""
     row, column = tiles[0]
     values = config.num_frames * config.num_feat * (row.stop - row.start) * (column.stop - column.start)
     at_once = max(1, _VALUES_AT_ONCE.get(device.type, 0) // values)
@@ -170,27 +179,28 @@ def _groups(tiles: Sequence[Tile], config: ModelConfig, device: torch.device) ->
 
 
 class _SharedWork:
-    """Restores a group of tiles window by window, and keeps what the next window needs as well."""
+    """Restores a group of tiles window by window, caching what the next window needs as well."""
 
     def __init__(self, model: VSRTransformer):
         self._model = model
-        self._features: dict[int, Tensor] = {}  # of a frame
-        self._flows: dict[tuple[int, int], Tensor] = {}  # from a frame to another
+        self._features: dict[int, Tensor] = {}  # by frame
+        self._flows: dict[tuple[int, int], Tensor] = {}  # by (from, to) frame
 
     def restore(self, window: Window, clip: Tensor, flows: Tensor | None) -> Tensor:
-        """The output frames (n, k, 3, 4h, 4w) of the tiles (n, t, 3, h, w)."""
+        """Restore the output frames (n, k, 3, 4h, 4w) of the tiles (n, t, 3, h, w) in [0, 1]."""
         outputs = list(window.output_indices)
         self._forget(set(window.frames))
         features = self._extract(window.frames, clip)
         if flows is None and self._model.spynet is not None:
-            flows = self._estimate(window.frames, clip)
-        flows = None if flows is None else flows.chunk(2, dim=1)
-        return self._model.reconstruct(
-            self._model.transform(features, clip, flows, outputs), clip[:, outputs]
-        )
+            flows = self._estimate(self._model.spynet, window.frames, clip)
+        pair = None
+        if flows is not None:
+            forward, backward = flows.chunk(2, dim=1)
+            pair = (forward, backward)
+        return self._model.reconstruct(self._model.transform(features, clip, pair, outputs), clip[:, outputs])
 
     def _forget(self, frames: set[int]) -> None:
-        """Drop what does not concern `frames`, which bounds the memory."""
+        """Drop cached results that do not concern `frames`, to bound the memory."""
         self._features = {frame: known for frame, known in self._features.items() if frame in frames}
         self._flows = {pair: known for pair, known in self._flows.items() if set(pair) <= frames}
 
@@ -200,10 +210,11 @@ class _SharedWork:
         # stacked so that the channels stay last in memory
         return torch.stack([self._features[frame].movedim(1, -1) for frame in frames], dim=1).movedim(-1, 2)
 
-    def _estimate(self, frames: tuple[int, ...], clip: Tensor) -> Tensor:
+    def _estimate(self, spynet: nn.Module, frames: tuple[int, ...], clip: Tensor) -> Tensor:
         def flow(pairs: list[tuple[int, int]]) -> Tensor:
             ref, supp = (clip[:, indices] for indices in map(list, zip(*pairs, strict=True)))
-            return self._model.spynet(ref.flatten(0, 1), supp.flatten(0, 1)).unflatten(0, ref.shape[:2])
+            field: Tensor = spynet(ref.flatten(0, 1), supp.flatten(0, 1))
+            return field.view(*ref.shape[:2], *field.shape[1:])
 
         pairs = {(frames[ref], frames[supp]): (ref, supp) for ref, supp in _neighbours(len(frames))}
         _add_missing(self._flows, pairs, flow)
@@ -212,35 +223,37 @@ class _SharedWork:
         )
 
 
-def _add_missing(known: dict[Hashable, Tensor], wanted: dict, compute: Callable[[list], Tensor]) -> None:
-    """Add to `known` the keys of `wanted` that it lacks, by one call of `compute` along the second axis."""
-    missing = [key for key in wanted if key not in known]
+def _add_missing(
+    known: dict[_Key, Tensor], required: dict[_Key, Any], compute: Callable[[list[Any]], Tensor]
+) -> None:
+    """Add the missing keys of `required` to `known`, all by one call of `compute`, stacked on axis 1."""
+    missing = [key for key in required if key not in known]
     if missing:
-        fresh = compute([wanted[key] for key in missing])
-        known |= zip(missing, fresh.unbind(1), strict=True)
+        computed = compute([required[key] for key in missing])
+        known |= zip(missing, computed.unbind(1), strict=True)
 
 
 def _neighbours(num_frames: int) -> list[tuple[int, int]]:
-    """Each frame with the one before, then each with the one after; at the ends, with itself."""
+    """Pair each frame with its predecessor, then each with its successor; at the ends, with itself."""
     last = num_frames - 1
     before = [(index, max(index - 1, 0)) for index in range(num_frames)]
     return before + [(index, min(index + 1, last)) for index in range(num_frames)]
 
 
 def _read_clip(lq: np.ndarray, window: Window, last: Tile) -> Tensor:
-    """A window's frames (1, t, 3, h, w) in [0, 1], filled up to the last tile's end."""
-    frames = torch.from_numpy(_fill(lq[list(window.frames)].transpose(0, 3, 1, 2), last))
+    """A window's frames, float32 (1, t, 3, h, w) in [0, 1], padded to the end of the last tile."""
+    frames = torch.from_numpy(_pad(lq[list(window.frames)].transpose(0, 3, 1, 2), last))
     return frames[None].float() / 255
 
 
 def _read_flows(flows: tuple[np.ndarray, np.ndarray], window: Window, last: Tile) -> Tensor:
-    """A window's flows (1, 2t, 2, h, w), forward then backward, filled up to the last tile's end."""
+    """A window's flows (1, 2t, 2, h, w), forward then backward, padded to the end of the last tile."""
     pairs = [(window.frames[ref], window.frames[supp]) for ref, supp in _neighbours(len(window.frames))]
-    return torch.from_numpy(_fill(torch.cat([_chain(flows, *pair) for pair in pairs]).numpy(), last))[None]
+    return torch.from_numpy(_pad(torch.cat([_chain(flows, *pair) for pair in pairs]).numpy(), last))[None]
 
 
 def _chain(flows: tuple[np.ndarray, np.ndarray], ref: int, supp: int) -> Tensor:
-    """The flow (1, 2, h, w) between two frames of a clip, followed from neighbour to neighbour."""
+    """The flow (1, 2, h, w) between two frames of a clip, composed of the flows between neighbours."""
     step = 1 if supp > ref else -1
     total = torch.zeros(1, *flows[0].shape[1:])
     for frame in range(ref, supp, step):
@@ -249,12 +262,12 @@ def _chain(flows: tuple[np.ndarray, np.ndarray], ref: int, supp: int) -> Tensor:
     return total
 
 
-def _fill(frames: np.ndarray, last: Tile) -> np.ndarray:
-    """Frames (t, c, h, w) with their last row and column repeated up to the last tile's end."""
+def _pad(frames: np.ndarray, last: Tile) -> np.ndarray:
+    """Replicate the last row and column of frames (t, c, h, w) to the end of the last tile."""
     padding = [(0, span.stop - size) for span, size in zip(last, frames.shape[-2:], strict=True)]
     return np.pad(frames, [(0, 0), (0, 0), *padding], mode="edge")
 
 
 def _crop(clip: Tensor, tiles: Sequence[Tile]) -> Tensor:
-    """The tiles (n, t, c, h, w) of one clip (1, t, c, h, w)."""
+    """Cut the tiles (n, t, c, h, w) out of one clip (1, t, c, h, w)."""
     return torch.cat([clip[..., row.start : row.stop, column.start : column.stop] for row, column in tiles])

@@ -1,9 +1,9 @@
-"""Look inside a trained network: where a token attends, over space and time, and what its optical flow is.
+"""Export attention weights and optical flow of a trained network.
 
-Nothing is picked for its looks. Of each clip of which `samples` keeps something, the token is asked that
-covers the patch of the middle scored frame in which bicubic errs most. Around it lie a tile and a window as
-the network was trained on; the window's frames follow each other, the token's one in their middle where the
-clip allows.
+The inspected token follows from a rule, so that no example is hand-picked: in each clip with saved sample
+frames, it is the token that covers the patch of the middle scored frame with bicubic's largest error. The
+network sees it in a tile and a window of the training size; the window's frames are consecutive, with the
+token's frame in the middle where the clip allows.
 """
 
 import math
@@ -34,7 +34,7 @@ from vsrbench.evaluation.saved_frames import SAMPLES, middle_frame
 
 @dataclass(frozen=True)
 class Query:
-    """The token that is asked and what the network saw; rows and columns count patches of the whole frame."""
+    """The inspected token and the network's input; rows and columns count patches of the whole frame."""
 
     patch: int  # edge in LQ pixels
     tile: tuple[int, int, int, int]  # first row and column, number of rows and columns
@@ -45,26 +45,29 @@ class Query:
 
     @property
     def token_index(self) -> int:
-        """Index of the token among all tokens of the window."""
+        """Index of the token among all tokens of the window, in the order frame, row, column."""
         top, left, rows, columns = self.tile
         return (self.window_index * rows + self.row - top) * columns + self.column - left
 
     def to_array(self) -> np.ndarray:
+        """Encode as integers (8 + number of frames,); `from_array` is the inverse."""
         return np.array([self.patch, *self.tile, self.row, self.column, self.window_index, *self.frames])
 
     @classmethod
     def from_array(cls, numbers: np.ndarray) -> "Query":
+        """Decode what `to_array` encoded."""
         patch, *tile, row, column, window_index = numbers[:8].tolist()
         return cls(patch, tuple(tile), row, column, window_index, tuple(numbers[8:].tolist()))
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was seen of one clip.
+    """Attention weights and optical flow of one clip.
 
-    `attention`, (blocks, heads, frames, rows, columns), are the softmax weights that the query gives the
-    tokens of its window, one for each block and head in all; empty without attention. `flow`, (2, h, w) in LQ
-    pixels, x before y, leads from the query's frame to its place in the frame before; empty without SPyNet.
+    `attention`, float32 (blocks, heads, frames, rows, columns), holds the softmax weights of the query over
+    the tokens of its window, which sum to 1 in each block and head; empty without attention. `flow`, float32
+    (2, h, w) in LQ pixels, x before y, leads from the query's frame to the previous one; empty without SPyNet
+    and in a window that starts with the query's frame.
     """
 
     query: Query
@@ -73,13 +76,13 @@ class Inspection:
 
 
 def inspect(*, config: Path, weights: Path, manifest: Path, out: Path) -> None:
-    """Write a `Inspection` of the first test clips of a data set into the safetensors file `out`.
+    """Write an `Inspection` of each of the first test clips of a data set to the safetensors file `out`.
 
-    `config` is a resolved variant and `weights` what was trained for it. A processor does it in seconds.
-    Raises InputError where the frames do not suit the network.
+    `config` is a resolved variant and `weights` the weights trained for it. Takes seconds on a CPU.
+    Raises InputError if a frame is smaller than the size to which the network is fixed.
     """
     model = load_trained(load_variant(config), weights)
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for clip in load_clips(manifest, "test")[:SAMPLES]:
         seen = inspect_clip(model, clip)
         found |= {
@@ -92,7 +95,10 @@ def inspect(*, config: Path, weights: Path, manifest: Path, out: Path) -> None:
 
 
 def read_inspection(path: Path, clip: str) -> Inspection | None:
-    """What `inspect` wrote of one clip, None if it left that clip out."""
+    """Read what `inspect` wrote for one clip; None if it did not inspect that clip.
+
+    Raises InputError if `path` is not a file that `inspect` wrote.
+    """
     try:
         found = load_file(path)
         if f"{clip}:query" not in found:
@@ -106,15 +112,18 @@ def read_inspection(path: Path, clip: str) -> Inspection | None:
 
 @torch.inference_mode()
 def inspect_clip(model: VSRTransformer, clip: Clip) -> Inspection:
-    """Ask one token of a clip; what is not shown (the reconstruction) is not computed."""
+    """Inspect one token of a clip; the reconstruction, which is not shown, is not computed.
+
+    Raises InputError if the clip's frames are smaller than the size to which the network is fixed.
+    """
     query = choose_query(model.config, clip)
     lq = torch.from_numpy(clip.read(query.frames)[0]).movedim(-1, 1)[None].float() / 255
     top, left, rows, columns = (query.patch * number for number in query.tile)
     inside = (..., slice(top, top + rows), slice(left, left + columns))
     tile, given = lq[inside], None
-    if model.config.flow == "oracle" and model.config.feed_forward == "flow_aligned":
-        fields = [torch.from_numpy(field[list(query.frames)])[None] for field in clip.read_flows()]
-        given = tuple(field[inside] for field in fields)
+    if model.config.flow_source == "oracle":
+        forward, backward = (torch.from_numpy(field[list(query.frames)])[None] for field in clip.read_flows())
+        given = (forward[inside], backward[inside])
     with AttentionWeights(query.token_index) as seen:
         model.transform(model.extract(tile), tile, model.flows(tile, given))
     shape = (len(seen.weights), model.config.num_heads, len(query.frames), *query.tile[2:])
@@ -126,9 +135,9 @@ def inspect_clip(model: VSRTransformer, clip: Clip) -> Inspection:
 
 
 class AttentionWeights(TorchFunctionMode):
-    """Within it, the softmax weights of one query token are collected from every attention that is computed.
+    """A context that records the softmax weights of one query token in every attention computed within it.
 
-    `weights` has an entry (heads, tokens) for each, of the first clip of the batch.
+    `weights` has one entry (heads, tokens) per attention, for the first clip of the batch.
     """
 
     def __init__(self, query: int) -> None:
@@ -136,7 +145,13 @@ class AttentionWeights(TorchFunctionMode):
         self.query = query
         self.weights: list[Tensor] = []
 
-    def __torch_function__(self, function: Callable, types: Sequence, args=(), kwargs=None) -> Any:
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         if function is F.scaled_dot_product_attention:
             q, k, *_ = args
             scores = k[0] @ q[0, :, self.query, :, None] / math.sqrt(q.shape[-1])
@@ -145,14 +160,17 @@ class AttentionWeights(TorchFunctionMode):
 
 
 def choose_query(config: ModelConfig, clip: Clip) -> Query:
-    """The token to ask in a clip, with its tile and window."""
+    """Choose the token to inspect in a clip, with its tile and window.
+
+    Raises InputError if the frames are smaller than the size to which the network is fixed.
+    """
     middle, patch = middle_frame(clip), config.patch_size
     lq, gt = (picture[0] for picture in clip.read([middle]))
     rows, columns = (size // patch for size in lq.shape[:2])
     height, width = (min(config.feat_size // patch, number) for number in (rows, columns))
     if config.fixed_size and min(height, width) * patch < config.feat_size:
         raise InputError(
-            f"{clip.gt[middle]}: {config.fixed_size}, more than its LQ frame of {lq.shape[0]} x {lq.shape[1]}"
+            f"{clip.gt[middle]}: {config.fixed_size}, but the LQ frame has {lq.shape[0]} x {lq.shape[1]}"
         )
     row, column = worst_patch(lq, gt, patch)
     tile = (
@@ -167,10 +185,14 @@ def choose_query(config: ModelConfig, clip: Clip) -> Query:
 
 
 def worst_patch(lq: np.ndarray, gt: np.ndarray, patch: int) -> tuple[int, int]:
-    """Row and column of the patch of a frame, uint8 (h, w, 3), in which bicubic's squared error is most."""
+    """Find the patch with bicubic's largest mean squared error; returns its row and column, in patches.
+
+    `lq`, uint8 (h, w, 3), and `gt`, uint8 (4h, 4w, 3), are one frame; `patch` is an edge in LQ pixels.
+    """
     enlarged = Bicubic()(torch.from_numpy(lq).movedim(-1, 0)[None, None].float())[0, 0].movedim(0, -1)
     error = ((enlarged.clamp(0, 255).numpy() - gt) ** 2).mean(-1)
     edge = SCALE * patch
     rows, columns = (size // edge for size in error.shape)
     errors = error[: rows * edge, : columns * edge].reshape(rows, edge, columns, edge).mean((1, 3))
-    return tuple(int(place) for place in np.unravel_index(errors.argmax(), errors.shape))
+    row, column = np.unravel_index(errors.argmax(), errors.shape)
+    return int(row), int(column)

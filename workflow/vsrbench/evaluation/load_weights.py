@@ -1,4 +1,4 @@
-"""A network as its training left it."""
+"""Load the weights of a trained network."""
 
 from pathlib import Path
 
@@ -12,11 +12,14 @@ from vsrbench.core.errors import InputError
 
 
 def load_trained(variant: Variant, weights: Path) -> VSRTransformer:
-    """The variant's network with `weights`, ready to restore; InputError where they are of another one."""
-    model = build_model(variant.model)
+    """Build the variant's network with `weights`, a safetensors file, in evaluation mode on the CPU.
+
+    Raises InputError if the file cannot be read or holds the weights of another network.
+    """
+    model: VSRTransformer = build_model(variant.model)
     try:
         model.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{weights}: not weights of {variant.variant} ({reason}); train it again") from None
+        raise InputError(f"{weights}: not the weights of {variant.variant} ({reason}); retrain it") from None
     return model.eval()

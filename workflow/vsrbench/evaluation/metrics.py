@@ -1,8 +1,9 @@
-"""How close restored frames are to the ground truth: PSNR and SSIM on RGB and on Y, LPIPS, tOF, tLP.
+"""Full-reference metrics of restored frames: PSNR and SSIM on RGB and on Y, LPIPS, tOF, tLP.
 
-Frames are 8-bit RGB, one (h, w, 3) or a stack (n, h, w, 3), arrays or tensors; a stack gives an array (n,),
-one frame a float. Measured is, as is usual in the field, the clamped and rounded picture; no border is cut
-unless asked. Y is BT.601 luma in studio range (16 to 235), not rounded.
+Frames are uint8 RGB in [0, 255], arrays or tensors: one frame (h, w, 3), for which a metric is a float, or a
+stack (n, h, w, 3), for which it is a float64 array (n,). Metrics are thus computed on clamped and rounded
+frames, as is usual in the field, and no border is cropped unless requested. Y is the BT.601 luma in studio
+range [16, 235], not rounded.
 """
 
 from pathlib import Path
@@ -20,22 +21,28 @@ Frames = np.ndarray | Tensor
 PSNR_SSIM = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y")
 
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # Y - 16 of 8-bit R, G, B
-_CENTRE = (255, 255, 255, 251)  # what the centred sum of two frames lacks in R, G, B, Y
+_CENTRE = (255, 255, 255, 251)  # subtracted from the sum of two frames to centre it: of R, G, B, Y
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _WINDOW, _SIGMA = 11, 1.5
-_ROWS = 96  # as many rows at a time as stay in a processor's cache
+_ROWS = 96  # rows computed at a time, so that they stay in the processor's cache
 
 
 def psnr(restored: Frames, gt: Frames, *, channel: str = "rgb", crop_border: int = 0) -> float | np.ndarray:
-    """Peak signal-to-noise ratio in dB, over all pixels and channels; infinite for identical frames."""
+    """Compute the peak signal-to-noise ratio in dB, peak 255; infinite for identical frames.
+
+    `channel` is `rgb` (mean squared error over all pixels and the three channels) or `y`. `crop_border`
+    pixels are cropped from each edge. Raises InputError as `psnr_ssim` does.
+    """
     return psnr_ssim(restored, gt, crop_border=crop_border)[f"psnr_{channel}"]
 
 
 def ssim(restored: Frames, gt: Frames, *, channel: str = "rgb", crop_border: int = 0) -> float | np.ndarray:
-    """Structural similarity (Wang et al. 2004), at most 1; for RGB the mean of the three channels.
+    """Compute the structural similarity (Wang et al. 2004), in [-1, 1], 1 for identical frames.
 
-    Gaussian window of 11 x 11, sigma 1.5, only where it fits inside the frame; K1 0.01, K2 0.03; variances
-    without sample correction, no down-scaling.
+    `channel` is `rgb` (mean of the three channels) or `y`. `crop_border` pixels are cropped from each edge.
+    As in the authors' released ssim_index.m: Gaussian window of 11 x 11, sigma 1.5, only where it fits inside
+    the frame; K1 0.01, K2 0.03, dynamic range 255; variances without sample correction; no downsampling.
+    Raises InputError as `psnr_ssim` does.
     """
     return psnr_ssim(restored, gt, crop_border=crop_border)[f"ssim_{channel}"]
 
@@ -44,14 +51,19 @@ def ssim(restored: Frames, gt: Frames, *, channel: str = "rgb", crop_border: int
 def psnr_ssim(
     restored: Frames, gt: Frames, *, crop_border: int = 0, device: torch.device | str | None = None
 ) -> dict[str, float | np.ndarray]:
-    """All four of `PSNR_SSIM` in one pass, on `device` (by default where `restored` is)."""
+    """Compute the four metrics of `PSNR_SSIM` in one pass, on `device` (by default that of `restored`).
+
+    Raises InputError if the frames are not uint8 RGB of one shape, or are smaller than SSIM's window of 11 x
+    11 pixels after cropping.
+    """
     x, y = as_stacks(restored, gt, device=device)
     crop = slice(crop_border, -crop_border or None)
     x, y = (frames[:, crop, crop].permute(0, 3, 1, 2) for frames in (x, y))
     if min(x.shape[2:]) < _WINDOW:
-        raise InputError(f"frames of {x.shape[3]}x{x.shape[2]} are smaller than the 11x11 window of SSIM")
-    at_once = len(x) if x.is_cuda else 1
-    parts = [_error_and_similarity(*pair) for pair in zip(x.split(at_once), y.split(at_once), strict=True)]
+        raise InputError(f"frames: {x.shape[3]}x{x.shape[2]} pixels, smaller than the 11x11 window of SSIM")
+    batch = len(x) if x.is_cuda else 1
+    pairs = zip(torch.split(x, batch), torch.split(y, batch), strict=True)
+    parts = [_error_and_ssim(*pair) for pair in pairs]
     mean_square, similarity = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     values = {
         "psnr_rgb": 10 * torch.log10(255**2 / mean_square[:, :3].mean(1)),
@@ -70,9 +82,10 @@ FRAME_METRICS = {PSNR_SSIM: psnr_ssim}
 def lpips(
     restored: Frames, gt: Frames, *, net: str = "alex", weights: Path | None = None
 ) -> float | np.ndarray:
-    """LPIPS version 0.1 with the backbone `net` (alex or squeeze), 0 for identical frames.
+    """Compute LPIPS (Zhang et al. 2018), version 0.1, with the backbone `net` (alex or squeeze).
 
-    The backbone comes from the folder `weights` or from torch's cache; InputError where neither has it.
+    At least 0, and 0 for identical frames. The backbone is read from the folder `weights` or torch's cache.
+    Raises InputError if neither has it, and if the frames are not uint8 RGB of one shape.
     """
     metric = load_lpips(net, weights)
     if metric is None:
@@ -82,68 +95,89 @@ def lpips(
 
 
 def tof(restored_flow: np.ndarray, gt_flow: np.ndarray) -> float:
-    """tOF (Chu et al. 2020, TecoGAN): mean length in pixels of the difference of two `farneback` flows.
+    """Compute tOF (Chu et al. 2020, TecoGAN): the mean end-point error in pixels of two `farneback` flows.
 
-    One flow leads from the previous to this restored frame, the other does so in the ground truth. Over
-    the whole frame and every frame that has a predecessor; TecoGAN's own script leaves out two frames at
-    each end and a border that is no multiple of 32.
+    Both (h, w, 2): one from the previous restored frame to this one, one between the same frames of the
+    ground truth. Averaged over the whole frame, for every frame with a predecessor; TecoGAN's metrics.py
+    skips two frames at each end of a clip and crops frames to multiples of 32.
     """
     return float(np.linalg.norm(restored_flow - gt_flow, axis=-1).mean())
 
 
 def farneback(previous: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Dense flow (h, w, 2) from one 8-bit RGB frame to the next, with TecoGAN's settings."""
-    grey = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (previous, frame))
-    return cv2.calcOpticalFlowFarneback(
-        *grey, None, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=0
+    """Estimate dense optical flow by Farneback's method with the settings of TecoGAN's metrics.py.
+
+    From one uint8 RGB frame (h, w, 3) to the next; returns float32 (h, w, 2) in pixels, x before y.
+    """
+    first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (previous, frame))
+    flow = np.empty((*first.shape, 2), np.float32)
+    cv2.calcOpticalFlowFarneback(
+        first,
+        second,
+        flow,
+        pyr_scale=0.5,
+        levels=3,
+        winsize=15,
+        iterations=3,
+        poly_n=5,
+        poly_sigma=1.2,
+        flags=0,
     )
+    return flow
 
 
 def tlp(restored_change: float, gt_change: float) -> float:
-    """tLP (TecoGAN): 100 times how much the LPIPS from frame to frame differs from the ground truth's."""
+    """Compute tLP (Chu et al. 2020, TecoGAN), times 100: the difference of two changes, at least 0.
+
+    A change is the LPIPS between consecutive frames, of the restored clip and of the ground truth.
+    """
     return 100 * abs(restored_change - gt_change)
 
 
 def as_stacks(*stacks: Frames, device: torch.device | str | None = None) -> list[Tensor]:
-    """Checked uint8 tensors (n, h, w, 3) on `device`, by default the first one's; InputError if not alike."""
+    """Convert frames to uint8 tensors (n, h, w, 3) on `device`, by default that of the first.
+
+    Raises InputError if they are not uint8 RGB, or differ in shape.
+    """
     arrays = [np.ascontiguousarray(frames) if isinstance(frames, np.ndarray) else frames for frames in stacks]
     device = torch.as_tensor(arrays[0], device=device).device
     tensors = [torch.as_tensor(frames, device=device) for frames in arrays]
     for tensor in tensors:
         if tensor.dtype != torch.uint8 or tensor.ndim not in (3, 4) or tensor.shape[-1] != 3:
             raise InputError(
-                f"frames: must be 8-bit RGB (n, h, w, 3), not {tensor.dtype} {tuple(tensor.shape)}"
+                f"frames: expected uint8 RGB (n, h, w, 3), got {tensor.dtype} {tuple(tensor.shape)}"
             )
         if tensor.shape != tensors[0].shape:
             raise InputError(
-                f"restored frames {tuple(tensors[0].shape)} and ground truth {tuple(tensor.shape)} differ"
+                f"frames: restored frames have shape {tuple(tensors[0].shape)}, but ground truth has "
+                f"{tuple(tensor.shape)}"
             )
     return [tensor if tensor.ndim == 4 else tensor[None] for tensor in tensors]
 
 
 def _plain(values: Tensor, frames: Frames) -> float | np.ndarray:
-    """One value a frame as `frames` came: an array for a stack, a float for one frame."""
+    """Return one value per frame in the form of `frames`: an array for a stack, a float for one frame."""
     return values.double().cpu().numpy() if frames.ndim == 4 else values.item()
 
 
-def _error_and_similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _error_and_ssim(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Mean squared error and SSIM of R, G, B and Y, each (n, 4), of frames (n, 3, h, w)."""
     height, width = x.shape[2:]
     edge = _WINDOW - 1
     rows = height if x.is_cuda else _ROWS
-    squares, similarity = 0, 0
+    squares = similarity = torch.zeros(len(x), 4, dtype=torch.float64, device=x.device)
     for top in range(0, height - edge, rows):
         planes = _sum_and_difference(*(frames[:, :, top : top + rows + edge].float() for frames in (x, y)))
-        new = slice(0, rows if top + rows < height - edge else None)  # what the next band does not repeat
+        new = slice(0, rows if top + rows < height - edge else None)  # rows not in the next band
         squares = squares + _total(planes[:, 12:, new])
         similarity = similarity + _total(_similarity(planes))
     return squares / (height * width), similarity / ((height - edge) * (width - edge))
 
 
 def _sum_and_difference(x: Tensor, y: Tensor) -> Tensor:
-    """(n, 16, h, w): x + y - 255 and x - y, each of R, G, B, Y, then the squares of these eight.
+    """Compute (n, 16, h, w): x + y - 255 and x - y, each of R, G, B, Y, then the squares of these eight.
 
-    The sum is centred (`_CENTRE`) so that its squares keep their digits in float32.
+    The sum is centred (`_CENTRE`) so that its squares keep their precision in float32.
     """
     planes = x.new_empty(len(x), 16, *x.shape[2:])
     total, difference = planes[:, :4], planes[:, 4:8]
@@ -157,13 +191,13 @@ def _sum_and_difference(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _similarity(planes: Tensor) -> Tensor:
-    """SSIM at every place where the window fits, (n, 4, h - 10, w - 10), from `_sum_and_difference`.
+    """SSIM at every position where the window fits, (n, 4, h - 10, w - 10), from `_sum_and_difference`.
 
-    With s = x + y and d = x - y the two factors of SSIM read 1 - 2 E[d]^2 / (E[s]^2 + E[d]^2 + 2 C1) and
-    1 - 2 Var[d] / (Var[s] + Var[d] + 2 C2): near-identical frames lose nothing to cancellation, and four
-    averages do where the usual form takes five.
+    With s = x + y and d = x - y the two factors of SSIM are 1 - 2 E[d]^2 / (E[s]^2 + E[d]^2 + 2 C1) and
+    1 - 2 Var[d] / (Var[s] + Var[d] + 2 C2): no cancellation for near-identical frames, and four window
+    means instead of the five of the usual form.
     """
-    mean_s, mean_d, variance_s, variance_d = _window_means(planes).split(4, dim=1)
+    mean_s, mean_d, variance_s, variance_d = torch.split(_window_means(planes), 4, dim=1)
     variance_s.addcmul_(mean_s, mean_s, value=-1)
     variance_d.addcmul_(mean_d, mean_d, value=-1)
     mean_s.add_(mean_s.new_tensor(_CENTRE).view(4, 1, 1)).square_()

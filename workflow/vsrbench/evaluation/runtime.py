@@ -1,10 +1,9 @@
-"""What an output frame costs: milliseconds, memory, operations.
+"""Measure the cost of an output frame: latency, memory and operations.
 
-Timed is restoring a long video in its steady state: `inference.restore_clip` window after window, from 8-bit
-frames in the computer's memory to 8-bit frames there, batch 1. What a window shares with the one before
-(first features, flows) is not computed again, so as many windows as a window has frames go before those
-that are counted and timed. A repeat is one window: one output frame where it is tiled, several of whole
-frames, over which its time is divided.
+The steady state of restoring a long video is timed: `inference.restore_clip` window after window, at batch
+size 1, from uint8 frames in host memory to uint8 frames in host memory. Since a window reuses features and
+flows of the previous one, as many windows as a window has frames run before any is counted or timed. A
+repeat is one window. It yields one output frame if tiled and several if not; its time is divided by them.
 """
 
 import json
@@ -27,10 +26,10 @@ from vsrbench.core.files import atomic_write
 from vsrbench.core.provenance import code_digest, machine_card
 from vsrbench.evaluation.inference import restore_clip
 
-ENOUGH_REPEATS, LONG_ENOUGH = 20, 10.0  # repeats or seconds: either makes a median and quartiles
-LEAST_REPEATS, MOST_REPEATS = 3, 200  # of the slowest network, and of the fastest
-_WARM_UP = 0.1  # of the time for the repeats
-_WINDOWS = 2 * MOST_REPEATS + 1  # with as many to warm up, and one to count operations
+ENOUGH_REPEATS, LONG_ENOUGH = 20, 10.0  # repeats or seconds, either of which gives a median and quartiles
+MIN_REPEATS, MAX_REPEATS = 3, 200  # reached by the slowest and the fastest networks
+_WARM_UP = 0.1  # share of the time for the repeats
+_WINDOWS = 2 * MAX_REPEATS + 1  # timed, warm-up, and one to count operations
 
 
 def measure_runtime(
@@ -44,24 +43,23 @@ def measure_runtime(
     budget_seconds: float = 10.0,
     device: str | None = None,
 ) -> None:
-    """Time a resolved variant on low-quality frames of `sizes` (height, width), and write it as JSON.
+    """Time a resolved variant on frames of `sizes` (height, width) in LQ pixels; write JSON to `out`.
 
-    `budget_seconds` is the time for the repeats at one size, see `time_repeats`; how many were taken is
-    recorded. Weights are random, which takes as long as trained ones. Nothing else should run on the device
-    meanwhile; the machine's load is recorded.
+    `budget_seconds` is the time for the repeats at one size (see `time_repeats`), whose number is recorded.
+    The weights are random, which does not affect the time. Nothing else should run on the device meanwhile;
+    the machine's load is recorded. Raises InputError if the network cannot restore frames of a size.
     """
     machine, digest = machine_card(), code_digest("measure_runtime")
     variant = load_variant(config)
-    device = choose_device(device)
-    model = build_model(variant.model).eval().to(device)
-    how = {"mode": mode, "tile_overlap": tile_overlap, "precision": precision}
+    model = build_model(variant.model).eval().to(choose_device(device))
+    options = {"tile_overlap": tile_overlap, "precision": precision}
     measurements = [
         {
             "variant": variant.variant,
-            **measure(model, *size, **how, budget_seconds=budget_seconds),
+            **measure(model, height, width, mode=mode, budget_seconds=budget_seconds, **options),
             "machine": machine,
         }
-        for size in sizes
+        for height, width in sizes
     ]
     with atomic_write(out) as partial:
         record = {"measurements": measurements, "code_digest": digest}
@@ -71,20 +69,22 @@ def measure_runtime(
 def measure(
     model: VSRTransformer, height: int, width: int, *, budget_seconds: float, mode: str, **options: Any
 ) -> dict[str, Any]:
-    """Time, memory and operations of an output frame from low-quality frames of `height` x `width`.
+    """Measure time, memory and operations of an output frame, for frames of `height` x `width` LQ pixels.
 
     `mode` and the other options (`tile_overlap`, `precision`) are those of `inference.restore_clip`.
-    `peak_memory_gib` is what tensors took on a GPU, None without one; `peak_rss_gib` the most that the
-    process ever held. An operation is one multiplication or addition of a convolution or matrix product.
+    Returns the arguments and `latency_ms` (median, quartiles and number of repeats, per output frame);
+    `peak_memory_gib`, allocated by tensors on the GPU (None on a CPU); `peak_rss_gib`, the peak resident set
+    size of the process; `parameters_m`, in millions; `gflops_per_frame`, where a multiplication and an
+    addition of a convolution or matrix product count as one operation each.
     """
     device = next(model.parameters()).device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    frames_a_window = _frames_a_window(model.config, mode)
+    frames_per_window = _frames_per_window(model.config, mode)
     video = _restore_video(model, height, width, mode=mode, **options)
 
     def restore_window() -> None:
-        for _ in range(frames_a_window):
+        for _ in range(frames_per_window):
             next(video)
 
     for _ in range(model.config.num_frames):
@@ -99,11 +99,11 @@ def measure(
         "width": width,
         "mode": mode,
         **options,
-        "latency_ms": _summarise(1000 * np.array(seconds) / frames_a_window),
+        "latency_ms": _summarise(1000 * np.array(seconds) / frames_per_window),
         "peak_memory_gib": peak_memory_gib(device) if device.type == "cuda" else None,
         "peak_rss_gib": peak_rss_gib(),
         "parameters_m": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        "gflops_per_frame": counter.get_total_flops() / frames_a_window / 1e9,
+        "gflops_per_frame": counter.get_total_flops() / frames_per_window / 1e9,
     }
 
 
@@ -115,12 +115,11 @@ def time_repeats(
     enough: int = ENOUGH_REPEATS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
-    """Seconds that each repeat of `step` takes until all its work is done.
+    """Time repeats of `step`, in seconds each.
 
-    They go on for `budget_seconds`, and beyond until there are `enough` or LONG_ENOUGH seconds have passed;
-    but there are at least LEAST_REPEATS (or `enough`, if that is less) and at most MOST_REPEATS. A device may
-    only have been told what to do when `step` returns: `synchronise` waits until it has done so, before the
-    clock is read.
+    Repeats for `budget_seconds`, and longer until there are `enough` repeats or LONG_ENOUGH seconds have
+    passed; always at least MIN_REPEATS (or `enough`, if fewer) and at most MAX_REPEATS. Since a GPU runs
+    asynchronously, `synchronise` waits for it before `clock`, in seconds, is read.
     """
     synchronise()
     seconds: list[float] = []
@@ -134,30 +133,30 @@ def time_repeats(
 
 
 def _is_short(repeats: int, elapsed: float, budget_seconds: float, enough: int) -> bool:
-    """Whether another repeat is to be taken."""
-    if repeats < min(enough, LEAST_REPEATS):
+    """Whether another repeat is needed."""
+    if repeats < min(enough, MIN_REPEATS):
         return True
     wanted = elapsed < budget_seconds or (repeats < enough and elapsed < LONG_ENOUGH)
-    return wanted and repeats < MOST_REPEATS
+    return wanted and repeats < MAX_REPEATS
 
 
 def _nothing() -> None:
-    """The CPU has done its work when a call returns."""
+    """Synchronise with the CPU, which is synchronous."""
 
 
-def _frames_a_window(config: ModelConfig, mode: str) -> int:
-    """Output frames of a window inside a clip; see `tiling`."""
+def _frames_per_window(config: ModelConfig, mode: str) -> int:
+    """Number of output frames of a window inside a clip; see `tiling`."""
     return 1 if mode == "tiled" else config.num_frames - 2 * (config.num_frames // 4)
 
 
 def _restore_video(
     model: VSRTransformer, height: int, width: int, *, mode: str, **options: Any
 ) -> Iterator[np.ndarray]:
-    """Restored frames of a long video, from a frame on that has all its neighbours."""
+    """Yield the restored frames of a long video, starting where a frame has all its neighbours."""
     num_frames = model.config.num_frames
     first = num_frames if mode == "tiled" else num_frames - num_frames // 4  # where the second window begins
-    frames = range(first, first + (num_frames + _WINDOWS) * _frames_a_window(model.config, mode))
-    # One frame over and over, at no cost in memory: what is timed does not depend on what it shows.
+    frames = range(first, first + (num_frames + _WINDOWS) * _frames_per_window(model.config, mode))
+    # A view that repeats one frame takes no memory; the time does not depend on the content.
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     length = frames.stop + num_frames
     lq = np.broadcast_to(frame, (length, *frame.shape))

@@ -1,4 +1,4 @@
-"""Every metric of a clip's frames, one after the other; what metrics have in common is computed once."""
+"""Compute all metrics of a clip frame by frame; intermediate results that metrics share, once."""
 
 import math
 from collections import deque
@@ -18,13 +18,13 @@ from vsrbench.data.clips import Clip
 from vsrbench.evaluation.lpips_distance import distance, load_lpips
 from vsrbench.evaluation.metrics import FRAME_METRICS, as_stacks, farneback, tlp, tof
 
-_AT_ONCE = {"cpu": 1, "cuda": 8}  # frames; a processor gains nothing from more
-_WAITING = 32  # frames whose optical flow may be outstanding, so that a GPU need not wait for it
+_AT_ONCE = {"cpu": 1, "cuda": 8}  # frames; larger batches gain nothing on a CPU
+_WAITING = 32  # frames whose optical flow may be pending, so that a GPU does not wait for the CPU
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """A scored frame, and what the next one's motion is measured with."""
+    """A scored frame, with what the temporal metrics of the next one need."""
 
     index: int
     restored: np.ndarray
@@ -34,9 +34,11 @@ class _Frame:
 
 
 class Scorer:
-    """Scores clip after clip; holds the LPIPS networks whose backbones are at hand.
+    """Scores clips; holds the LPIPS networks whose backbones were found.
 
-    `metrics` are those of METRICS that are wanted; InputError for any other name.
+    `metrics` are names of METRICS. `lpips_weights` is the folder with LPIPS's backbones (by default torch's
+    cache). PSNR, SSIM and LPIPS run on `device`, optical flow on the CPU.
+    Raises InputError for an unknown metric and for a file with a wrong backbone.
     """
 
     def __init__(
@@ -49,17 +51,19 @@ class Scorer:
         for name in self._metrics:
             check_known("metric", name, METRICS)
         self._device = torch.device(device)
-        nets = {METRICS[name].lpips_net for name in self._metrics} - {None}
+        nets = {net for name in self._metrics if (net := METRICS[name].lpips_net)}
         found = {net: load_lpips(net, lpips_weights) for net in sorted(nets)}
         self._lpips = {net: metric.to(self._device) for net, metric in found.items() if metric is not None}
         self._threads = ThreadPoolExecutor(torch.get_num_threads())
 
     def score(self, clip: Clip, restored: Iterable[np.ndarray]) -> Iterator[dict[str, float]]:
-        """`frame` and the wanted metrics of the clip's scored frames, which `restored` gives in order.
+        """Yield `frame` and the requested metrics for each scored frame of a clip.
 
-        NaN is what cannot be had: LPIPS without backbone, motion of a frame without a scored one before it.
+        `restored` yields the clip's scored frames, uint8 RGB (h, w, 3), in order. A metric that cannot be
+        computed is NaN: LPIPS and tLP without backbone, tOF and tLP without a scored previous frame.
+        Raises InputError if restored frames and ground truth differ in shape.
         """
-        waiting: deque[tuple[dict[str, float], Future | None]] = deque()
+        waiting: deque[tuple[dict[str, float], Future[float] | None]] = deque()
         before: _Frame | None = None
         for frame in self._frames(clip, restored):
             flow_error = None
@@ -79,18 +83,19 @@ class Scorer:
             indices = [index for index, _ in batch]
             frames, gt = np.stack([frame for _, frame in batch]), clip.read_gt(indices)
             x, y = as_stacks(frames, gt, device=self._device)
-            columns = {}
+            columns: dict[str, np.ndarray] = {}
             for names, measure in FRAME_METRICS.items():
-                columns |= measure(x, y) if self._metrics.intersection(names) else {}
+                if self._metrics.intersection(names):
+                    columns |= {name: np.atleast_1d(values) for name, values in measure(x, y).items()}
             vectors = {net: (metric(x), metric(y)) for net, metric in self._lpips.items()}
-            columns |= {f"lpips_{net}": distance(*pair).tolist() for net, pair in vectors.items()}
+            columns |= {f"lpips_{net}": distance(*pair).cpu().numpy() for net, pair in vectors.items()}
             for k, index in enumerate(indices):
-                scores = {"frame": index} | {name: values[k] for name, values in columns.items()}
+                scores = {"frame": index} | {name: float(values[k]) for name, values in columns.items()}
                 of_alex = tuple(vector[k] for vector in vectors.get("alex", ()))
                 yield _Frame(index, frames[k], gt[k], scores, of_alex)
 
-    def _measure_motion(self, before: _Frame, frame: _Frame) -> Future | None:
-        """Add tLP to the frame's scores, and start on its tOF."""
+    def _measure_motion(self, before: _Frame, frame: _Frame) -> Future[float] | None:
+        """Add tLP to the frame's scores, and start computing its tOF."""
         if "tlp" in self._metrics and frame.vectors:
             changes = (distance(a, b).item() for a, b in zip(before.vectors, frame.vectors, strict=True))
             frame.scores["tlp"] = tlp(*changes)
@@ -100,12 +105,12 @@ class Scorer:
             lambda: tof(farneback(before.restored, frame.restored), farneback(before.gt, frame.gt))
         )
 
-    def _row(self, scores: dict[str, float], flow_error: Future | None) -> dict[str, float]:
+    def _row(self, scores: dict[str, float], flow_error: Future[float] | None) -> dict[str, float]:
         if flow_error is not None:
             scores["tof"] = flow_error.result()
         wanted = [name for name in METRICS if name in self._metrics]
         return {"frame": scores["frame"]} | {name: scores.get(name, math.nan) for name in wanted}
 
 
-def _is_done(flow_error: Future | None) -> bool:
+def _is_done(flow_error: Future[float] | None) -> bool:
     return flow_error is None or flow_error.done()

@@ -1,4 +1,4 @@
-"""Which frames and which pixels a network restores together: windows of a clip and tiles of its frames."""
+"""Split a clip into temporal windows and its frames into spatial tiles."""
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from models.vsr_transformer import SCALE
 
 @dataclass(frozen=True)
 class Window:
-    """Frames of a clip that the network sees together, and the indices of those whose result is used."""
+    """Frames of a clip that form one input of the network, and the indices of those kept as output."""
 
     frames: tuple[int, ...]
     output_indices: tuple[int, ...]
@@ -16,7 +16,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Span:
-    """A tile along one axis: low-quality pixels [start, stop); it gives the output pixels [first, last)."""
+    """A tile along one axis: input LQ pixels [start, stop), kept output pixels [first, last) of the frame."""
 
     start: int
     stop: int
@@ -24,16 +24,16 @@ class Span:
     last: int
 
     @property
-    def given(self) -> slice:
-        """Where the output pixels are within the tile's own."""
+    def kept(self) -> slice:
+        """The kept output pixels, counted from the tile's start."""
         return slice(self.first - SCALE * self.start, self.last - SCALE * self.start)
 
 
 def centred_window(centre: int, num_frames: int, length: int) -> Window:
-    """The released window around a frame; past the clip's ends it goes on beyond its own other side.
+    """Return the window around a frame, padded at the clip's ends as in the released code.
 
-    This is the "reflection circle": around frame 0, five frames are 4 3 0 1 2. No frame comes twice, for
-    which the clip must be as long as the window.
+    This is BasicSR's `reflection_circle`: five frames around frame 0 are 4 3 0 1 2. No frame is repeated,
+    which requires a clip at least as long as the window.
     """
     reach, last = num_frames // 2, length - 1
     frames = []
@@ -47,10 +47,10 @@ def centred_window(centre: int, num_frames: int, length: int) -> Window:
 
 
 def consecutive_windows(num_frames: int, length: int, wanted: Container[int]) -> Iterator[Window]:
-    """Windows one after the other that together output_indices the `wanted` frames of a clip.
+    """Yield consecutive windows that together restore the `wanted` frames of a clip of `length` frames.
 
-    They overlap so that each frame is kept where it has num_frames // 4 neighbours or more on either side,
-    the clip's own ends apart: of five frames, three. In a clip shorter than the window the last frame is
+    They overlap so that each frame is output where it has at least num_frames // 4 neighbours on either side
+    (except at the clip's ends): three of five frames. In a clip shorter than the window the last frame is
     repeated.
     """
     margin, done = num_frames // 4, 0
@@ -64,11 +64,12 @@ def consecutive_windows(num_frames: int, length: int, wanted: Container[int]) ->
 
 
 def tile_spans(size: int, tile: int, overlap: int | None = None) -> list[Span]:
-    """Tiles along an axis that is at least one tile long, the last moved inside.
+    """Split an axis of `size` LQ pixels, at least one tile long, into tiles; the last is shifted inside.
 
-    `overlap` in low-quality pixels, even; half a tile by default, as released. A tile gives what lies half an
-    overlap or more from its edges, or up to the frame's edge; where two overlap, the later one counts. The
-    released code computes the last tile twice where half tiles fill the axis.
+    `tile` and `overlap` are in LQ pixels; `overlap` is even, by default half a tile, as released. A tile
+    keeps the pixels at least half an overlap from its edges, and those up to the frame's edge; where tiles
+    overlap, the later one is kept. If half tiles fill the axis, the released code computes the last tile
+    twice.
     """
     overlap = tile // 2 if overlap is None else overlap
     starts = sorted({*range(0, size - tile, tile - overlap), size - tile})
@@ -77,5 +78,5 @@ def tile_spans(size: int, tile: int, overlap: int | None = None) -> list[Span]:
 
 
 def whole_span(size: int, patch_size: int) -> Span:
-    """The whole axis as one tile of whole patches; what it has beyond the frame is not given."""
+    """Return one tile over an axis of `size` LQ pixels, padded to whole patches; the padding is not kept."""
     return Span(0, -(-size // patch_size) * patch_size, 0, SCALE * size)
