@@ -84,7 +84,7 @@ def test_what_failed_stands_at_the_end_however_quiet_the_run(workflow):
     ("change", "expected"),
     [
         ({"sedes": [1]}, "'sedes' was unexpected"),
-        ({"variants": ["full", "fsca"]}, "there is no variant 'fsca'"),
+        ({"variants": ["full", "fsca"]}, "unknown variant 'fsca'"),
     ],
 )
 def test_mistake_in_a_study_is_one_line(workflow, change, expected):
@@ -97,7 +97,7 @@ def test_mistake_in_a_study_is_one_line(workflow, change, expected):
 
 def test_ablation_equal_to_full_is_refused(workflow):
     workflow.edit("ablations/fcsa.yaml", "attention: fcsa", "attention: stcsa")
-    assert "is the full model's own value" in message(workflow.snakemake("-n"))
+    assert "is already the full model's value" in message(workflow.snakemake("-n"))
 
 
 def test_gpus_that_cannot_share_a_batch_evenly_are_refused(workflow):

@@ -46,7 +46,7 @@ def test_resolved_variant_survives_its_file(tmp_path):
     ("content", "message"),
     [
         ({"changes": {"model": {"widht": 3}}}, "changes.model.widht: full.yaml has no such key"),
-        ({"changes": {"model": {"attention": "stcsa"}}}, "is the full model's own value"),
+        ({"changes": {"model": {"attention": "stcsa"}}}, "is already the full model's value"),
         (
             {"changes": {"model": {"attention": "sparse"}}},
             "unknown value 'sparse'; expected one of stcsa, fcsa",
@@ -58,7 +58,7 @@ def test_resolved_variant_survives_its_file(tmp_path):
         ({"changes": {"model": {"depth": True}}}, "model.depth: expected an integer of at least 1, got True"),
         ({"changes": {"model": {"patch_size": 7}}}, "7 does not divide model.feat_size 64"),
         ({"changes": {"training": {"learning_rate": "fast"}}}, "training.learning_rate"),
-        ({"changes": {"training": {"learning_rate": "1e-3"}}}, "for YAML that is a text, write 1.0e-03"),
+        ({"changes": {"training": {"learning_rate": "1e-3"}}}, "YAML reads that as a string, write 0.001"),
         ({"changes": {"training": {"minimum_learning_rate": "1e-6"}}}, "write 1.0e-06"),
         ({"changes": {"training": {"minimum_learning_rate": 0.1}}}, "training.minimum_learning_rate"),
         ({"changes": {"training": {"betas": [0.9, "0.999"]}}}, "training.betas"),
@@ -68,7 +68,7 @@ def test_resolved_variant_survives_its_file(tmp_path):
         ({"changes": {"training": {"gradient_clip": "1"}}}, "training.gradient_clip"),
         ({"changes": {"optimizer": {"name": "sgd"}}}, "'optimizer' was unexpected"),
         ({"changes": {}}, "changes"),
-        ({"changes": {"model": {"depth": 3, "num_heads": 2}}}, "no because: line"),
+        ({"changes": {"model": {"depth": 3, "num_heads": 2}}}, "add a because: line"),
         ({"changes": {"model": {"depth": 3}}, "base": "fcsa"}, "'base' was unexpected"),
     ],
 )
@@ -82,7 +82,7 @@ def test_mistake_in_an_ablation_is_one_line_with_file_and_key(ablations, content
 
 
 def test_unknown_variant_names_the_known_ones():
-    with pytest.raises(InputError, match="no variant 'fsca'; there are .*fcsa"):
+    with pytest.raises(InputError, match="unknown variant 'fsca'; expected one of .*fcsa"):
         config.resolve_variant(STUDY, "fsca")
 
 

@@ -31,11 +31,11 @@ def test_each_process_of_a_machine_gets_a_gpu_of_its_own(gpus, monkeypatch, name
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("cuda:2", "device cuda:2: 2 GPUs are visible, none is number 2; start fewer processes"),
-        ("gpu", "device gpu: is neither cpu, cuda nor cuda:<number>"),
-        ("cuda:", "device cuda:: is neither"),
-        ("cuda:first", "device cuda:first: is neither"),
-        ("mps", "device mps: is neither"),
+        ("cuda:2", "device cuda:2: GPU 2 is not among the 2 that are visible; start fewer processes"),
+        ("gpu", "unknown device 'gpu'; expected cpu, cuda or cuda:<number>"),
+        ("cuda:", "unknown device 'cuda:'"),
+        ("cuda:first", "unknown device 'cuda:first'"),
+        ("mps", "unknown device 'mps'"),
     ],
 )
 def test_no_other_name_and_no_missing_gpu(gpus, name, reason):

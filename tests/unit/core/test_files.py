@@ -98,7 +98,7 @@ def test_a_folder_without_the_right_to_write(tmp_path):
     (tmp_path / "mine").mkdir(mode=0o500)
     with pytest.raises(OSError) as error, atomic_write(tmp_path / "mine" / "a.txt") as partial:
         partial.write_text("a")
-    assert explain(error.value).endswith("ask for the right to use it, or choose another place")
+    assert explain(error.value).endswith("change its permissions, or choose another path")
 
 
 def test_a_full_disk_names_the_file_that_was_to_be(tmp_path):

@@ -95,7 +95,7 @@ def test_the_next_user_can_read_what_a_strict_umask_made(tmp_path):
 def test_process_of_torchrun_takes_its_own_or_says_that_it_is_taken(holder, tmp_path, monkeypatch):
     assert holder(LOCAL_RANK="1").stdout.readline() == "GPU-b None\n"
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(InputError, match="GPU-b: another run has this GPU"), lease_gpu(tmp_path / "leases"):
+    with pytest.raises(InputError, match="GPU-b: GPU in use by another run"), lease_gpu(tmp_path / "leases"):
         pass
 
 

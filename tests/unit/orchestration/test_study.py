@@ -79,11 +79,11 @@ def test_mistakes(settings, change, said):
     [
         ({"seeds": "one"}, "seeds: 'one' is not of type 'array'"),
         ({"seeds": [1, 1]}, "seeds:"),
-        ({"variants": ["fcsa"]}, "variants: lacks full; add it"),
+        ({"variants": ["fcsa"]}, "variants: full is missing; add it"),
         ({"variants": ["full", "two-heads"]}, "variants.1: 'two-heads' does not match"),
         (
             {"overrides": {"training": {"betas": 0.9}}},
-            "study tiny: ablations/full.yaml with its overrides: training.betas: must be a list, is 0.9",
+            "study tiny: ablations/full.yaml with its overrides: training.betas: expected a list, got 0.9",
         ),
         ({"study": "../elsewhere"}, "study: '../elsewhere' does not match"),
         ({"degradation": "bicubic"}, "degradation: 'bicubic' is not one of"),

@@ -273,7 +273,7 @@ def test_a_store_of_another_degradation_is_refused(run, monkeypatch):
 
 def test_world_size_must_divide_the_batch(run, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(InputError, match="batch_size 2 cannot be shared evenly by 3"):
+    with pytest.raises(InputError, match="batch_size 2 is not divisible by 3"):
         run()
 
 

@@ -1,7 +1,7 @@
-"""Studies, variants and their settings: read, merged and checked before any job starts.
+"""Read, merge and check studies and variants before any job starts.
 
-A study file (`workflow/config/*.yaml`) says which variants, data sets and seeds to run and at what size.
-`ablations/full.yaml` is the complete model and recipe; every other file there states what it changes.
+A study file (`workflow/config/*.yaml`) selects variants, data sets, seeds and sizes. `ablations/full.yaml` is
+the complete model and training recipe; every other file in that folder lists what it changes.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from models.config import ModelConfig
-from vsrbench.core.errors import InputError, another
+from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.files import ROOT
 
 ABLATIONS = ROOT / "ablations"
@@ -21,10 +21,13 @@ SCHEMAS = ROOT / "workflow" / "schemas"
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The training recipe; `ablations/full.yaml` gives every value, a study may override it."""
+    """The training recipe. `ablations/full.yaml` sets every value, and a study may override it.
+
+    Raises ValueError, naming the key, for a value of the wrong type or out of range.
+    """
 
     iterations: int
-    batch_size: int  # windows an iteration, over all devices together
+    batch_size: int  # windows per iteration, over all devices together
     learning_rate: float
     betas: tuple[float, float]
     schedule: str  # cosine_restarts or one_cycle
@@ -33,65 +36,74 @@ class TrainingConfig:
     validation_interval: int
     log_interval: int
     periods: tuple[int, ...] = ()  # iterations of each cosine cycle
-    restart_weights: tuple[float, ...] = ()
+    restart_weights: tuple[float, ...] = ()  # peak of each cycle, relative to learning_rate
     warmup_iterations: int = 0
-    freeze_flow_iterations: int = 0  # SPyNet held fixed for so many iterations
-    gradient_clip: float | None = None
-    ema_decay: float | None = None
+    freeze_flow_iterations: int = 0  # iterations at the start with SPyNet's weights fixed
+    gradient_clip: float | None = None  # largest norm of the gradient
+    ema_decay: float | None = None  # of the weight average that is evaluated
     precision: str = "float32"  # or bfloat16
     activation_checkpointing: bool = False
     compile: bool = False
 
     def __post_init__(self) -> None:
         for key in ("betas", "periods", "restart_weights"):
-            if not isinstance(getattr(self, key), (list, tuple)):
-                raise ValueError(f"training.{key}: must be a list, is {getattr(self, key)!r}")
+            _expect(isinstance(getattr(self, key), (list, tuple)), key, "a list", getattr(self, key))
             object.__setattr__(self, key, tuple(getattr(self, key)))
-        for key in ("iterations", "batch_size", "checkpoint_interval", "validation_interval", "log_interval"):
-            if type(getattr(self, key)) is not int or getattr(self, key) < 1:
+        for key, minimum in _MINIMA.items():
+            value = getattr(self, key)
+            _expect(type(value) is int and value >= minimum, key, f"an integer of at least {minimum}", value)
+        for key, choices in _CHOICES.items():
+            if (value := getattr(self, key)) not in choices:
                 raise ValueError(
-                    f"training.{key}: must be a whole number of at least 1, is {getattr(self, key)!r}"
+                    f"training.{key}: unknown value {value!r}; expected one of {', '.join(choices)}"
                 )
-        for key in ("warmup_iterations", "freeze_flow_iterations"):
-            if type(getattr(self, key)) is not int or getattr(self, key) < 0:
-                raise ValueError(
-                    f"training.{key}: must be a whole number of at least 0, is {getattr(self, key)!r}"
-                )
-        if self.schedule not in ("cosine_restarts", "one_cycle"):
-            raise ValueError(f"training.schedule: {self.schedule!r} is neither cosine_restarts nor one_cycle")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"training.precision: {self.precision!r} is neither float32 nor bfloat16")
-        rate, low = self.learning_rate, self.minimum_learning_rate
-        if not isinstance(rate, float) or not 0 < rate < 1:
-            raise ValueError(f"training.learning_rate: must be between 0 and 1, is {rate!r}{_hint(rate)}")
-        if not _is_number(low) or not 0 <= low <= rate:
-            raise ValueError(
-                "training.minimum_learning_rate: must be between 0 and training.learning_rate, is "
-                f"{low!r}{_hint(low)}"
-            )
-        if len(self.betas) != 2 or not all(_is_number(beta) and 0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"training.betas: must be two numbers in [0, 1), are {list(self.betas)}")
-        if not all(type(period) is int and period > 0 for period in self.periods):
-            raise ValueError(
-                f"training.periods: must be whole numbers of at least 1, are {list(self.periods)}"
-            )
-        if not all(_is_number(weight) and weight > 0 for weight in self.restart_weights):
-            raise ValueError(
-                f"training.restart_weights: must be numbers above 0, are {list(self.restart_weights)}"
-            )
-        if len(self.periods) != len(self.restart_weights):
-            raise ValueError(
-                f"training.restart_weights: needs one for each of the {len(self.periods)} training.periods"
-            )
-        if self.schedule == "cosine_restarts" and sum(self.periods) < self.iterations:
-            raise ValueError(f"training.periods: end before training.iterations {self.iterations}")
-        if self.ema_decay is not None and not (_is_number(self.ema_decay) and 0 < self.ema_decay < 1):
-            raise ValueError(f"training.ema_decay: must be null or between 0 and 1, is {self.ema_decay!r}")
-        if self.gradient_clip is not None and not (_is_number(self.gradient_clip) and self.gradient_clip > 0):
-            raise ValueError(f"training.gradient_clip: must be null or above 0, is {self.gradient_clip!r}")
         for key in ("activation_checkpointing", "compile"):
-            if type(getattr(self, key)) is not bool:
-                raise ValueError(f"training.{key}: must be true or false, is {getattr(self, key)!r}")
+            _expect(type(getattr(self, key)) is bool, key, "true or false", getattr(self, key))
+        self._check_rates()
+        self._check_periods()
+        self._check_optional()
+
+    def _check_rates(self) -> None:
+        rate, low, betas = self.learning_rate, self.minimum_learning_rate, self.betas
+        _expect(isinstance(rate, float) and 0 < rate < 1, "learning_rate", "a number between 0 and 1", rate)
+        valid = _is_number(low) and 0 <= low <= rate
+        _expect(valid, "minimum_learning_rate", "a number from 0 to training.learning_rate", low)
+        valid = len(betas) == 2 and all(_is_number(beta) and 0 <= beta < 1 for beta in betas)
+        _expect(valid, "betas", "two numbers in [0, 1)", list(betas))
+
+    def _check_periods(self) -> None:
+        periods, weights = list(self.periods), list(self.restart_weights)
+        valid = all(type(period) is int and period > 0 for period in periods)
+        _expect(valid, "periods", "integers of at least 1", periods)
+        valid = all(_is_number(weight) and weight > 0 for weight in weights)
+        _expect(valid, "restart_weights", "numbers above 0", weights)
+        _expect(len(periods) == len(weights), "restart_weights", "one for each of training.periods", weights)
+        valid = self.schedule != "cosine_restarts" or sum(periods) >= self.iterations
+        _expect(valid, "periods", f"a sum of at least training.iterations {self.iterations}", periods)
+
+    def _check_optional(self) -> None:
+        decay, clip = self.ema_decay, self.gradient_clip
+        valid = decay is None or (_is_number(decay) and 0 < decay < 1)
+        _expect(valid, "ema_decay", "null or a number between 0 and 1", decay)
+        valid = clip is None or (_is_number(clip) and clip > 0)
+        _expect(valid, "gradient_clip", "null or a number above 0", clip)
+
+
+_MINIMA = {
+    "iterations": 1,
+    "batch_size": 1,
+    "checkpoint_interval": 1,
+    "validation_interval": 1,
+    "log_interval": 1,
+    "warmup_iterations": 0,
+    "freeze_flow_iterations": 0,
+}
+_CHOICES = {"schedule": ("cosine_restarts", "one_cycle"), "precision": ("float32", "bfloat16")}
+
+
+def _expect(valid: bool, key: str, expected: str, value: Any) -> None:
+    if not valid:
+        raise ValueError(f"training.{key}: expected {expected}, got {value!r}{_hint(value)}")
 
 
 def _is_number(value: Any) -> bool:
@@ -99,82 +111,87 @@ def _is_number(value: Any) -> bool:
 
 
 def _hint(value: Any) -> str:
-    """What to write for a number that YAML takes for a text."""
+    """Say how to write a number that YAML reads as a string, such as 1e-3; empty for anything else."""
     try:
-        return f"; for YAML that is a text, write {float(value):.1e}" if isinstance(value, str) else ""
+        number = float(value) if isinstance(value, str) else None
     except ValueError:
         return ""
+    return (
+        "" if number is None else f"; YAML reads that as a string, write {yaml.safe_dump(number).split()[0]}"
+    )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One network and recipe of a study, fully resolved; this is what a run directory records."""
+    """One network and training recipe of a study, fully resolved, as recorded next to its results."""
 
     study: str
     variant: str
     title: str
     question: str
-    because: str | None
-    changes: dict[str, dict[str, Any]]  # what differs from the full model, by section
+    because: str | None  # the reason for changing more than one key
+    changes: dict[str, dict[str, Any]]  # differences from the full model, by section
     train_on: str  # the data set
     degradation: str
     model: ModelConfig
     training: TrainingConfig
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain YAML types, in the order of the fields."""
-        return json.loads(json.dumps(asdict(self)))
+        """Convert to plain YAML types, in the order of the fields."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
 
 def load_variant(path: Path) -> Variant:
-    """A resolved variant, as written to `results/<study>/configs/<variant>.yaml`."""
+    """Load a resolved variant from `results/<study>/configs/<variant>.yaml`; InputError for another file."""
     data = read_yaml(path)
     try:
-        sections = {
+        sections: dict[str, Any] = {
             "model": ModelConfig(**data.pop("model")),
             "training": TrainingConfig(**data.pop("training")),
         }
         return Variant(**data, **sections)
     except (KeyError, TypeError, ValueError) as error:
-        remedy = another("one of results/<study>/configs/<variant>.yaml")
+        remedy = wrong_file_remedy("one of results/<study>/configs/<variant>.yaml")
         raise InputError(f"{path}: not a resolved variant ({error}); {remedy}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; an InputError that names the file otherwise."""
+    """Read a YAML file that holds a mapping; otherwise raise InputError, naming the file and line."""
     try:
         data = yaml.safe_load(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:
-        raise InputError(f"{path}, line {error.problem_mark.line + 1}: not YAML: {error.problem}") from None
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{path}{line}: not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}: must hold a mapping of keys to values")
+        raise InputError(f"{path}: expected a mapping of keys to values")
     return data
 
 
 def check_schema(data: dict[str, Any], schema: str, source: str | Path) -> None:
-    """Hold `data` against `workflow/schemas/<schema>.schema.yaml`; one line names the file and the key."""
-    import jsonschema  # here, since a machine that only trains reads what was checked before
+    """Validate `data` against `workflow/schemas/<schema>.schema.yaml`; InputError names file and key."""
+    import jsonschema  # here, because training reads only files that have been checked before
 
     validator = jsonschema.Draft202012Validator(read_yaml(SCHEMAS / f"{schema}.schema.yaml"))
     error = jsonschema.exceptions.best_match(validator.iter_errors(data))
     if error is not None:
         key = ".".join(str(part) for part in error.absolute_path)
-        lacking = (
-            f"lacks {error.schema['contains']['const']}; add it" if error.validator == "contains" else None
-        )
-        said = lacking or error.message + (_hint(error.instance) if error.validator == "type" else "")
-        raise InputError(f"{source}: {key + ': ' if key else ''}{said}")
+        if error.validator == "contains":
+            message = f"{error.schema['contains']['const']} is missing; add it"
+        else:
+            message = error.message + (_hint(error.instance) if error.validator == "type" else "")
+        raise InputError(f"{source}: {key + ': ' if key else ''}{message}")
 
 
 def resolve_variant(study: dict[str, Any], name: str) -> Variant:
-    """`full.yaml`, the study's overrides, then the changes of `ablations/<name>.yaml`, checked.
+    """Merge `full.yaml`, the study's overrides and the changes of `ablations/<name>.yaml`, and check them.
 
-    Raises InputError for an unknown variant, an unknown key, a value of the wrong kind, and a change
-    that leaves the full model as it is.
+    Raises InputError for an unknown variant, an unknown key, an invalid value, and a change that equals the
+    full model.
     """
     full = _full_model(study)
     if name == "full":
@@ -182,7 +199,7 @@ def resolve_variant(study: dict[str, Any], name: str) -> Variant:
     path = ABLATIONS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml")))
-        raise InputError(f"{path.relative_to(ROOT)}: there is no variant {name!r}; there are {known}")
+        raise InputError(f"{path.relative_to(ROOT)}: unknown variant {name!r}; expected one of {known}")
     ablation = read_yaml(path)
     check_schema(ablation, "ablation", path.relative_to(ROOT))
     merged = {section: dict(full[section]) for section in ("model", "training")}
@@ -192,10 +209,12 @@ def resolve_variant(study: dict[str, Any], name: str) -> Variant:
             if key not in full[section]:
                 raise InputError(f"{where}: full.yaml has no such key")
             if value == full[section][key]:
-                raise InputError(f"{where}: {value!r} is the full model's own value; nothing is ablated")
+                raise InputError(f"{where}: {value!r} is already the full model's value; nothing is ablated")
             merged[section][key] = value
     if sum(len(changes) for changes in ablation["changes"].values()) > 1 and "because" not in ablation:
-        raise InputError(f"{path.relative_to(ROOT)}: changes more than one thing and has no because: line")
+        raise InputError(
+            f"{path.relative_to(ROOT)}: changes more than one key; add a because: line that says why"
+        )
     return _build(study, name, ablation, merged, ablation["changes"])
 
 
@@ -213,7 +232,13 @@ def _full_model(study: dict[str, Any]) -> dict[str, Any]:
     return full
 
 
-def _build(study, name, description, sections, changes) -> Variant:
+def _build(
+    study: dict[str, Any],
+    name: str,
+    description: dict[str, Any],
+    sections: dict[str, Any],
+    changes: dict[str, dict[str, Any]],
+) -> Variant:
     try:
         return Variant(
             study=study["study"],

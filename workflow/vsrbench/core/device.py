@@ -1,4 +1,4 @@
-"""The device that computes: which one, how much memory it took, and the same bits every time."""
+"""Device selection, peak memory and deterministic algorithms."""
 
 import os
 import re
@@ -6,34 +6,35 @@ import resource
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vsrbench.core.errors import InputError
 
-# In torch's words, with the operation's name before them; fused attention has a second form of saying so.
+# The two wordings of torch's warnings, each preceded by the name of the operation.
 NOT_DETERMINISTIC = "(.+?) (?:does not have a deterministic implementation|defaults to a non-deterministic)"
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The device cpu, cuda or cuda:<number>; without a name a GPU where there is one, else the CPU.
+    """Select the device cpu, cuda or cuda:<number>; by default a GPU if there is one, else the CPU.
 
-    "cuda" is this process's own among those that `torchrun` starts on a machine. Raises InputError for any
-    other name, and where that GPU is not to be had.
+    Under `torchrun`, "cuda" is the GPU of the process's local rank. Raises InputError for any other name, and
+    if that GPU is not visible.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     kind, colon, number = name.partition(":")
     if name == "cpu":
         return torch.device(name)
     if kind != "cuda" or bool(colon) != number.isdecimal():
-        raise InputError(f"device {name}: is neither cpu, cuda nor cuda:<number>")
-    index = int(number or os.environ.get("LOCAL_RANK", 0))
+        raise InputError(f"unknown device {name!r}; expected cpu, cuda or cuda:<number>")
+    index = int(number or os.environ.get("LOCAL_RANK", "0"))
     visible = torch.cuda.device_count()
     if index >= visible:
         raise InputError(
-            f"device {name}: {visible} GPUs are visible, none is number {index}; "
-            "start fewer processes or choose --device cpu"
+            f"device {name}: GPU {index} is not among the {visible} that are visible; "
+            "start fewer processes or use --device cpu"
         )
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
@@ -41,22 +42,22 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 def disable_tf32() -> None:
-    """Compute float32 in full on a GPU; by default, convolutions there round to TF32, 10 bits of mantissa."""
+    """Compute float32 convolutions on a GPU in float32; by default they use TF32, with a 10-bit mantissa."""
     torch.backends.cudnn.allow_tf32 = False
 
 
 def device_name(device: torch.device) -> str:
-    """A GPU's model, or "cpu"."""
+    """Return the model name of a GPU, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def peak_rss_gib() -> float:
-    """The most memory that the whole process ever held."""
+    """Return the peak resident memory of this process in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """The most memory held at any time: by tensors on a GPU, by the whole process on the CPU."""
+    """Return the peak memory in GiB: of tensors on a GPU, of the whole process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return peak_rss_gib()
@@ -64,18 +65,18 @@ def peak_memory_gib(device: torch.device) -> float:
 
 @contextmanager
 def deterministic(device: torch.device, names: set[str]) -> Iterator[None]:
-    """Use the deterministic form of every operation that has one; add those that have none to `names`.
+    """Use deterministic algorithms where they exist; add the operations that have none to `names`.
 
-    Attention is written out: the gradient of its fused forms is not deterministic, and tokens are so few and
-    long here (320 of 4096 values) that its matrix of weights takes no room. The CPU's operations are
-    deterministic as they are.
+    Attention uses the unfused backend: the gradients of the fused ones are not deterministic, and with few,
+    long tokens (320 of 4096 values) the matrix of weights takes little memory. On the CPU all operations are
+    deterministic anyway.
     """
     if device.type != "cuda":
         yield
         return
     show = warnings.showwarning
 
-    def collect(message, *args, **kwargs):
+    def collect(message: Warning | str, *args: Any, **kwargs: Any) -> None:
         if found := re.match(NOT_DETERMINISTIC, str(message)):
             names.add(found[1])
         else:

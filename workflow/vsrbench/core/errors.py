@@ -1,10 +1,10 @@
-"""What a person did wrong, said in one line."""
+"""Errors caused by invalid user input; reported in one line, without a traceback."""
 
 from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """A fault in something that came from outside: a configuration, a clip, a checkpoint, the machine.
+    """Invalid input from outside the code: a configuration, a clip, a checkpoint, the machine.
 
     The message is one line that names the file, the key or frame, and the remedy. The command line
     prints it without a traceback and exits with status 2.
@@ -19,6 +19,6 @@ def check_known(kind: str, name: str, known: Iterable[str], where: str = "") -> 
         raise InputError(f"{prefix}unknown {kind} {name!r}; expected one of {', '.join(known)}")
 
 
-def another(written: str) -> str:
-    """The remedy for a file that is not `written`: it may be anybody's own, so nothing is to be deleted."""
-    return f"name {written}, or, if it is the study's own, move it away and run the study again"
+def wrong_file_remedy(expected: str) -> str:
+    """Return the remedy for a file that is not what was expected; it suggests no deletion of users' files."""
+    return f"name {expected}, or, if the study wrote this file, move it away and run the study again"

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and what to do where the system refuses one."""
+"""Atomic writing of files, and remedies for errors of the file system."""
 
 import errno
 import hashlib
@@ -7,26 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]  # of the repository
+ROOT = Path(__file__).resolve().parents[3]  # the repository
 
 _REMEDIES = {
     errno.ENOSPC: "free space on that disk and start again",
     errno.EDQUOT: "free some of your quota and start again",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f) and start again",
     errno.EMFILE: "raise the limit on open files (ulimit -n) and start again",
-    errno.EACCES: "ask for the right to use it, or choose another place",
-    errno.EPERM: "ask for the right to use it, or choose another place",
-    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "change its permissions, or choose another path",
+    errno.EPERM: "change its permissions, or choose another path",
+    errno.EROFS: "choose a writable path",
     errno.ENOENT: "correct the path, or restore it",
     errno.ENOTDIR: "correct the path: a part of it is a file",
     errno.EISDIR: "correct the path: it is a folder",
-    errno.EEXIST: "correct the path: it is taken",
+    errno.EEXIST: "correct the path: it already exists",
     errno.EIO: "check the disk, and start again",
 }
 
 
 def explain(error: OSError) -> str | None:
-    """Path, fault and remedy in one line; None for an error that is not about a file or folder."""
+    """Describe path, error and remedy in one line; None for an error that does not concern a file."""
     if error.filename is None or error.errno not in _REMEDIES:
         return None
     return f"{error.filename}: {os.strerror(error.errno)}; {_REMEDIES[error.errno]}"
@@ -34,7 +34,7 @@ def explain(error: OSError) -> str | None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name `path` in the errors of the block that writes it: a failed write names no file by itself."""
+    """Add `path` to any OSError of the block that writes it: a failed write does not name its file."""
     try:
         yield
     except OSError as error:
@@ -46,10 +46,10 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well.
+    """Yield a temporary path, which replaces `path` if the block succeeds.
 
-    Creates the folder. After a crash at any moment `path` is the old file or the new one, never a part.
-    The temporary name keeps the suffix, since many writers choose the format by it.
+    Creates the folder. After a crash at any moment, `path` is the complete old or new file. The temporary
+    name keeps the suffix, since many writers choose the format by it. Raises OSError naming the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,12 +70,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_partials(folder: Path) -> None:
-    """Delete what writers that were killed have left in `folder`; nobody else may be writing there."""
+    """Delete the temporary files of killed writers in `folder`; no other process may be writing there."""
     for partial in Path(folder).rglob(".*.partial*"):
         partial.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file's bytes, as `sha256sum` prints it."""
+    """Compute the sha256 of a file's contents, as `sha256sum` prints it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""One run to a GPU, on a machine that several runs share.
+"""GPU leases: at most one run per GPU on a machine that several runs share.
 
-A lease is a file lock in a folder that all users of the machine have in common. The kernel drops it with the
-process, however that ends, so there is nothing to clean up; `fuser` tells who holds one.
+A lease is a file lock in a folder that all users of the machine share. The kernel releases it when the
+process ends, however that happens, so there is nothing to clean up; `fuser` shows who holds one.
 """
 
 import fcntl
@@ -26,10 +26,10 @@ FOLDER = Path("/tmp/vsrbench_gpus")
 
 @contextmanager
 def lease_gpu(folder: Path = FOLDER) -> Iterator[str | None]:
-    """Hold a free GPU, seeing no other; wait for one while all are in use. None where there is no GPU.
+    """Lease a free GPU and hide all others; wait while all are in use. Yields its UUID, None without GPUs.
 
-    Under `torchrun` a process takes the GPU of its local rank, or raises InputError: two groups that waited
-    for each other would wait for ever. To be called before anything touches CUDA.
+    Under `torchrun`, a process leases the GPU of its local rank and raises InputError if that is in use:
+    waiting could deadlock two groups of processes. Call this before CUDA is initialised.
     """
     gpus = visible_gpus()
     rank = os.environ.get("LOCAL_RANK")
@@ -47,16 +47,16 @@ def lease_gpu(folder: Path = FOLDER) -> Iterator[str | None]:
 
 
 def visible_gpus() -> list[str]:
-    """UUIDs of the GPUs that CUDA_VISIBLE_DEVICES leaves, in its order.
+    """List the UUIDs of the GPUs in CUDA_VISIBLE_DEVICES, in its order; by default of all GPUs.
 
-    As CUDA does, it ends at the first name that is no GPU's: -1, or Slurm's NoDevFiles.
+    As in CUDA, the list ends at the first name that is not a GPU: -1, or Slurm's NoDevFiles.
     """
     command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
         rows = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    # Other rows there may be: "No devices were found", with status 0.
+    # Other output is possible: "No devices were found", with status 0.
     uuids = dict(re.findall(r"^(\d+), (\S+)$", rows, re.MULTILINE))
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = list(uuids) if chosen is None else chosen.replace(" ", "").split(",")
@@ -65,7 +65,10 @@ def visible_gpus() -> list[str]:
 
 
 def share_gpus(arguments: list[str]) -> None:
-    """Inside a Slurm job of several GPUs, start this command again under `torchrun`, a process for each."""
+    """Inside a Slurm job with several GPUs, restart this command under `torchrun`, one process per GPU.
+
+    `arguments` are those of the command line, without the program. Elsewhere this does nothing.
+    """
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if "SLURM_JOB_ID" not in os.environ or "LOCAL_RANK" in os.environ or len(gpus) == 1:
         return
@@ -79,7 +82,7 @@ def share_gpus(arguments: list[str]) -> None:
         "--standalone",
         f"--nproc-per-node={len(gpus)}",
     ]
-    # After the dashes, or torchrun takes our options for abbreviations of its own.
+    # After the dashes, because torchrun would read our options as abbreviations of its own.
     os.execv(sys.executable, [*torchrun, "-m", "--", "vsrbench", *arguments])
 
 
@@ -94,19 +97,19 @@ def _wait_for_one(gpus: list[str], folder: Path, patient: bool) -> tuple[str, IO
             except BlockingIOError:
                 file.close()
         if not patient:
-            raise InputError(f"{gpus[0]}: another run has this GPU; name free ones in CUDA_VISIBLE_DEVICES")
+            raise InputError(f"{gpus[0]}: GPU in use by another run; list free ones in CUDA_VISIBLE_DEVICES")
         if not told:
-            logger.info("other runs have every GPU (%s); waiting for one", ", ".join(gpus))
+            logger.info("all GPUs are in use by other runs (%s); waiting for one", ", ".join(gpus))
             told = True
         time.sleep(1)
 
 
 def _open(folder: Path, gpu: str) -> IO[str]:
-    """The lock file of a GPU; another user may have made it, so it is only ever read."""
+    """Open the lock file of a GPU read-only, since another user may own it."""
     path = folder / gpu.replace("/", "_")
     with suppress(FileExistsError):
         folder.mkdir()
-        folder.chmod(0o1777)  # whatever the umask
+        folder.chmod(0o1777)  # regardless of the umask
     with suppress(FileExistsError):
         path.touch(exist_ok=False)
         path.chmod(0o644)

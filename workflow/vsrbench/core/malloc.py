@@ -1,15 +1,15 @@
-"""What the C library does with memory that is freed."""
+"""Settings of glibc's malloc."""
 
 import ctypes
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 
 
 def retain_freed_memory() -> None:
-    """Have this process reuse what it frees, where the C library is glibc; elsewhere nothing changes.
+    """Let this process reuse freed memory, if the C library is glibc; otherwise do nothing.
 
-    By default glibc hands large blocks back to the system when they are freed, and asks for new ones, which
-    the system fills with zeros a page at a time: up to a third of the time of a pass over whole frames.
+    By default glibc returns large blocks to the system when they are freed and requests new ones, which the
+    system zeroes page by page: up to a third of the time of a forward pass on whole frames.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""Where a number comes from: the code it depends on, the machine it ran on, the time it took."""
+"""Provenance of results: the code they depend on, the machine, and the time taken."""
 
 import ast
 import hashlib
@@ -17,7 +17,7 @@ from vsrbench.core.files import ROOT, atomic_write
 
 _PACKAGES = {"models": ROOT / "models", "vsrbench": ROOT / "workflow" / "vsrbench"}
 
-# Where the code of each step begins; the rest is found by following its imports.
+# The entry module of each step; the rest of its code is found by following imports.
 STEPS = {
     "generate": "vsrbench.data.photo_motion",
     "verify": "vsrbench.data.verification",
@@ -34,7 +34,7 @@ STEPS = {
     "make_report": "vsrbench.report.html_report",
 }
 
-# What a step reads of the repository besides its code.
+# Files of the repository that a step reads, besides its code.
 _READS = {
     "verify": ["workflow/reference/clips.csv"],
     "gate": ["workflow/reference/anchors.csv"],
@@ -42,8 +42,8 @@ _READS = {
     "make_report": ["workflow/reference/published_*", "workflow/report/*"],
 }
 
-# Modules that cannot change a number: what they decide is recorded (the resolved configuration) or is
-# about how and where files are written. An edit there must not repeat days of training.
+# Modules that cannot change a result: their decisions are recorded elsewhere (the resolved configuration), or
+# concern only how and where files are written. Editing them must not repeat days of training.
 _NEUTRAL = {
     "models.config",
     "models.official",  # reads and writes the released code's files, which no study trains
@@ -65,10 +65,9 @@ _VERSIONS = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless"
 
 
 def code_digest(step: str) -> str:
-    """Twelve hex digits over the parsed source, and the files beside it, that `step` (of STEPS) depends on.
+    """Compute a digest (12 hex digits) of the parsed source and the reference files that a step depends on.
 
-    Comments, docstrings and formatting do not count: a reworded comment leaves the digest as it is, a
-    changed line of mathematics does not.
+    `step` is a key of STEPS. Comments, docstrings and formatting do not change the digest.
     """
     digest = hashlib.sha256()
     for name, code in sorted(_project_modules(STEPS[step]).items()):
@@ -79,12 +78,12 @@ def code_digest(step: str) -> str:
 
 
 def config_digest(config: dict[str, Any]) -> str:
-    """Twelve hex digits over a configuration, whatever the order of its keys."""
+    """Compute a digest (12 hex digits) of a configuration, regardless of the order of its keys."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _project_modules(entry: str) -> dict[str, str]:
-    """What counts of the source of `entry` and of every project module it imports, directly or not."""
+    """Return the parsed source of `entry` and of every project module it imports, directly or not."""
     found: dict[str, str] = {}
     waiting = [entry]
     while waiting:
@@ -97,9 +96,9 @@ def _project_modules(entry: str) -> dict[str, str]:
     return found
 
 
-@cache  # the steps share most modules, and every start of Snakemake asks for all steps
+@cache  # the steps share most modules, and every start of Snakemake computes all digests
 def _parse(module: str, source: str) -> tuple[str, tuple[str, ...]]:
-    """A module's syntax tree without docstrings, as text, and what it imports."""
+    """Return a module's syntax tree without docstrings, as text, and the names that it imports."""
     tree = ast.parse(source)
     imported = tuple(_imports(module, tree))
     return ast.dump(_without_docstrings(tree)), imported
@@ -121,7 +120,9 @@ def _imports(module: str, tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: the code digest does not follow relative imports"
+            assert node.level == 0 and node.module, (
+                f"{module}: the code digest does not follow relative imports"
+            )
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
@@ -137,7 +138,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def machine_card() -> dict[str, Any]:
-    """The machine a number was obtained on: processor, threads, memory, device, driver, versions, load."""
+    """Describe this machine: processor, threads, memory, device, driver, library versions and load."""
     import psutil
     import torch
 
@@ -162,7 +163,7 @@ def machine_card() -> dict[str, Any]:
 
 
 def begin(step: str) -> dict[str, Any]:
-    """The code that a step (of STEPS) runs, and the time: taken at its start, since files may be edited."""
+    """Record code and time at the start of a step (of STEPS), since files may be edited while it runs."""
     return {
         "step": step,
         "revision": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
@@ -173,10 +174,10 @@ def begin(step: str) -> dict[str, Any]:
 
 
 def write_provenance(path: Path, begun: dict[str, Any], **facts: Any) -> None:
-    """Write `provenance.json` atomically: what `begin` gave, the machine, the end, then the step's own facts.
+    """Write `provenance.json` atomically: the record of `begin`, the end time, the machine and `facts`.
 
-    Facts must be JSON types; device-hours of every attempt of a requeued run belong among them, since this
-    file describes the last one.
+    Facts must be JSON types. The machine and hours are those of the last attempt, so a run that may be
+    requeued adds the device-hours of all attempts.
     """
     ended = _now()
     elapsed = datetime.fromisoformat(ended) - datetime.fromisoformat(begun["started"])
@@ -211,7 +212,7 @@ def _version(package: str) -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints, or None where it is not installed or fails."""
+    """Return the output of a command, or None if it is not installed or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):

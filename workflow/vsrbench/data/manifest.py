@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vsrbench.core.errors import InputError, another
+from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.files import atomic_write, sha256
 from vsrbench.data.degradation import SCALE
 
@@ -40,7 +40,7 @@ def read_manifest(path: Path, degradation: str | None = None) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; generate or verify the data set first") from None
     except (ValueError, KeyError, TypeError):
-        remedy = another("one that `vsrbench verify` or `vsrbench generate` wrote")
+        remedy = wrong_file_remedy("one that `vsrbench verify` or `vsrbench generate` wrote")
         raise InputError(f"{path}: not a manifest; {remedy}") from None
     if degradation not in (None, found):
         raise InputError(f"{path}: degradation is {found}, the study asks for {degradation}; use other data")

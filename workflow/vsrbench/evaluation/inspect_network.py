@@ -24,7 +24,7 @@ from models.baselines import Bicubic
 from models.config import ModelConfig
 from models.vsr_transformer import SCALE, VSRTransformer
 from vsrbench.core.config import load_variant
-from vsrbench.core.errors import InputError, another
+from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.files import atomic_write
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
@@ -106,7 +106,7 @@ def read_inspection(path: Path, clip: str) -> Inspection | None:
         query = Query.from_array(found[f"{clip}:query"])
         return Inspection(query, found[f"{clip}:attention"], found[f"{clip}:flow"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        remedy = another("one that `vsrbench inspect` wrote")
+        remedy = wrong_file_remedy("one that `vsrbench inspect` wrote")
         raise InputError(f"{path}: not written by `vsrbench inspect` ({error}); {remedy}") from None
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import pandas as pd
 
 from vsrbench.core.config import Variant, load_variant
-from vsrbench.core.errors import InputError, another
+from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.metric_table import METRICS
 from vsrbench.results.statistics import BASELINE, average_clips
 
@@ -111,7 +111,7 @@ def read_rows(path: Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in rows]
     if missing or rows.empty:
         fault = f"has no column {missing[0]}" if missing else "holds no row"
-        raise InputError(f"{path}: {fault}; {another('rows that `vsrbench evaluate` wrote')}")
+        raise InputError(f"{path}: {fault}; {wrong_file_remedy('rows that `vsrbench evaluate` wrote')}")
     return rows
 
 
@@ -121,7 +121,9 @@ def _read(path: Path, take: Callable[[dict], dict]) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; run the study again") from None
     except (ValueError, KeyError, IndexError, TypeError):
-        raise InputError(f"{path}: not what the study writes; {another('one that it wrote')}") from None
+        raise InputError(
+            f"{path}: not what the study writes; {wrong_file_remedy('one that it wrote')}"
+        ) from None
 
 
 def run_of(path: Path) -> tuple[str, int]:
