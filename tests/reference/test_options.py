@@ -283,6 +283,10 @@ def assert_normal(layer: nn.Conv2d, deviation: float, name: str) -> None:
     assert layer.weight.abs().max() > 3 * deviation, name  # a uniform distribution ends at 1.73
 
 
-def test_flow_has_the_published_widths():
-    widths = [tuple(conv.weight.shape) for conv in SPyNet().levels[0]]
+def test_flow_network_is_built_as_published():
+    spynet = SPyNet()
+    assert spynet.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert spynet.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
+    assert len(spynet.levels) == 6
+    widths = [tuple(conv.weight.shape) for conv in spynet.levels[0]]
     assert widths == [(32, 8, 7, 7), (64, 32, 7, 7), (32, 64, 7, 7), (16, 32, 7, 7), (2, 16, 7, 7)]
