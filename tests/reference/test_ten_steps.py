@@ -1,0 +1,91 @@
+"""Ten seeded steps of every shipped variant, held against stored numbers.
+
+Single weights are not compared: where a gradient is nearly zero, Adam follows its rounding. Without oneDNN's
+convolutions, losses move by at most 7e-7 of their value, PSNR by 3e-6, the length of all weights by 5e-7.
+
+`python tests/reference/test_ten_steps.py` stores them again, after a change that is meant to move them.
+"""
+
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from tiny_training import TRAINING, write_stores
+
+from models.optical_flow import SPyNet
+from vsrbench.core.config import ABLATIONS, resolve_variant
+from vsrbench.training.train_vsr import train
+
+STORED = Path(__file__).with_name("ten_steps.json")
+NAMES = sorted(path.stem for path in ABLATIONS.glob("*.yaml"))
+STEPS = 10
+STUDY = {
+    "study": "ten_steps",
+    "train_on": "photo_motion",
+    "degradation": "BI",
+    "overrides": {
+        "model": {
+            "num_feat": 4,
+            "feat_size": 16,
+            "depth": 1,
+            "patch_size": 4,
+            "num_extract_blocks": 1,
+            "num_reconstruct_blocks": 1,
+            "num_feed_forward_blocks": 1,
+            "flow_num_feat": 4,
+        },
+        "training": TRAINING
+        | {
+            "iterations": STEPS,
+            "log_interval": 1,
+            "validation_interval": STEPS,
+            "checkpoint_interval": STEPS,
+        },
+    },
+}
+
+
+def ten_steps(name: str, inputs: dict, folder: Path) -> dict[str, list[float]]:
+    """Loss of each step, PSNR on the validation clip, and the length of all weights as one vector."""
+    config = folder / f"{name}.yaml"
+    config.write_text(yaml.safe_dump(resolve_variant(STUDY, name).to_dict(), sort_keys=False))
+    out = folder / name / "weights.safetensors"
+    train(**inputs, config=config, seed=1, out=out, device="cpu")
+    log = [json.loads(line) for line in out.with_name("train.jsonl").read_text().splitlines()]
+    weights = torch.cat([values.double().flatten() for values in load_file(out).values()])
+    return {
+        "loss": [line["loss"] for line in log],
+        "validation_psnr_rgb": [log[-1]["validation_psnr_rgb"]],
+        "length_of_weights": [weights.norm().item()],
+    }
+
+
+def write_inputs(folder: Path) -> dict:
+    torch.manual_seed(0)
+    save_file(SPyNet(4).state_dict(), folder / "flow.safetensors")
+    return write_stores(folder) | {"flow_weights": folder / "flow.safetensors"}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> dict:
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ten_steps(inputs, tmp_path, name):
+    stored = json.loads(STORED.read_text())[name]
+    found = ten_steps(name, inputs, tmp_path)
+    for key, values in stored.items():
+        assert found[key] == pytest.approx(values, rel=1e-5), key
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as temporary:
+        inputs = write_inputs(Path(temporary))
+        numbers = {name: ten_steps(name, inputs, Path(temporary)) for name in NAMES}
+    Path(sys.argv[1] if len(sys.argv) > 1 else STORED).write_text(json.dumps(numbers, indent=1) + "\n")
