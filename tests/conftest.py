@@ -1,8 +1,10 @@
 """What every test may use: where the repository is, and the data that lies beside some checkouts."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -10,6 +12,19 @@ SHARED = ROOT.parent / "shared"
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin stall on busy cores
+
+# The same examples in every run: a failure can be repeated, and no run fails by chance.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
+hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say what the skipped tests lacked, most frequent first."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())
+    )
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count} not run: {reason}")
 
 
 @pytest.fixture(scope="session")
