@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CORES ?= 2
 STUDY ?= demo
 
-.PHONY: help install demo study plan recover test test-slow test-slurm lint bench compare clean
+.PHONY: help install demo study plan recover test test-slow test-slurm test-mutants mutants lint bench compare clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | column -t -s '|'
@@ -29,6 +29,12 @@ recover: install  ## end what a killed `snakemake --profile slurm` left running,
 
 test: install  ## the tests
 	@.venv/bin/pytest -q -m "not slow and not slurm"
+
+test-mutants: install  ## changes made on purpose, each of which the tests must notice
+	@.venv/bin/python tests/mutants/check_sample.py
+
+mutants: install  ## every mutant that mutmut makes, for hours; goes on where it stopped
+	@sh tests/mutants/run_all.sh $(MUTANTS)
 
 test-slow: install  ## the long tests
 	@.venv/bin/pytest -q -m slow
