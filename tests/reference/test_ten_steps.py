@@ -1,7 +1,7 @@
 """Ten seeded steps of every shipped variant, held against stored numbers.
 
-Single weights are not compared: where a gradient is nearly zero, Adam follows its rounding. Without oneDNN's
-convolutions, losses move by at most 7e-7 of their value, PSNR by 3e-6, the length of all weights by 5e-7.
+Weights are not compared: where a gradient is nearly zero, Adam follows its rounding. Without oneDNN, or
+without the processor's vector instructions, losses move by at most 7e-7 of their value and PSNR by 3e-6.
 
 `python tests/reference/test_ten_steps.py` stores them again, after a change that is meant to move them.
 """
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tiny_training import TRAINING, write_stores
 
 from models.optical_flow import SPyNet
@@ -51,17 +51,15 @@ STUDY = {
 
 
 def ten_steps(name: str, inputs: dict, folder: Path) -> dict[str, list[float]]:
-    """Loss of each step, PSNR on the validation clip, and the length of all weights as one vector."""
+    """Loss of each step, and PSNR on the validation clip after the last."""
     config = folder / f"{name}.yaml"
     config.write_text(yaml.safe_dump(resolve_variant(STUDY, name).to_dict(), sort_keys=False))
     out = folder / name / "weights.safetensors"
     train(**inputs, config=config, seed=1, out=out, device="cpu")
     log = [json.loads(line) for line in out.with_name("train.jsonl").read_text().splitlines()]
-    weights = torch.cat([values.double().flatten() for values in load_file(out).values()])
     return {
         "loss": [line["loss"] for line in log],
         "validation_psnr_rgb": [log[-1]["validation_psnr_rgb"]],
-        "length_of_weights": [weights.norm().item()],
     }
 
 
