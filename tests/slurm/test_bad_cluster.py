@@ -1,4 +1,4 @@
-"""What this cluster can never run, or where there is none, is one line before any job is submitted."""
+"""Jobs that the cluster can never run, or a missing cluster, are reported before any job is submitted."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from cluster_study import PROFILE
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("gpu_partition: gpu ", "gpu_partition: gpux ", "there are the partitions cpu, gpu, gpulow"),
-        ("gpu_type: h200", "gpu_type: a100", "gpu:h200:4, for at most 7-00:00:00"),
+        ("gpu_partition: gpu ", "gpu_partition: gpux ", "available partitions: cpu, gpu, gpulow"),
+        ("gpu_type: h200", "gpu_type: a100", "gpu:h200:4; time limit 7-00:00:00"),
         ("runtime: 30 ", "runtime: 20000 ", "Requested time limit is invalid"),
-        ("account: lab ", "account: other ", "Slurm knows no account other of"),
+        ("account: lab ", "account: other ", "unknown account 'other' of"),
     ],
 )
 def test_one_line_before_the_first_job(study, old, new, expected):
@@ -39,5 +39,5 @@ def test_machine_without_slurm_is_told_so(prepared, tmp_path):
             (tmp_path / program.name).symlink_to(program)
     done = prepared.snakemake("--profile", "slurm", PATH=str(tmp_path))
     assert done.returncode == 1
-    assert "there is no sacctmgr here; start on a machine of the cluster, or without --profile" in done.stdout
+    assert "sacctmgr not found; run on a machine of the cluster, or without --profile" in done.stdout
     assert "Traceback" not in done.stdout

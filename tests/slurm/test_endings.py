@@ -30,7 +30,7 @@ def test_failing_job_says_why_and_where_at_the_end_of_the_output(study):
     job = wait_until(study.queue, "a job")[0].id
     text = start.end(status=1)
     assert (
-        "train failed, Slurm says FAILED:\n"
+        "train failed, Slurm status FAILED:\n"
         "  results/tiny/logs/train/full_seed_1.log\n"
         "    vsrbench: results/tiny/flow/weights.safetensors: damaged or not a checkpoint; "
         "copy or download it again\n"

@@ -28,7 +28,8 @@ def test_second_start_waits_and_recovery_loses_nothing(study):
 
         third = study.start(study.weights)
         wait_until(
-            lambda: f"2 jobs of an earlier start are still there ({old}, {new})" in third.text, "a word"
+            lambda: f"2 jobs of an earlier run are still queued or running ({old}, {new})" in third.text,
+            "a word",
         )
         refused = study.vsrbench("recover", "--study", "tiny")
         assert refused.returncode == 2

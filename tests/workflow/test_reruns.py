@@ -154,7 +154,7 @@ def test_killed_study_goes_on(tmp_path):
         os.killpg(process.pid, signal.SIGSTOP)
         second = workflow.snakemake("--nolock", "--", target)
         assert second.returncode != 0
-        assert "results/tiny/.lock: held by another start of this study; wait for it" in second.stdout
+        assert "results/tiny/.lock: held by another run of this study; wait for it" in second.stdout
         assert workflow.snakemake("-n", "--nolock", "--ignore-incomplete", "--", target).returncode == 0
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,6 +1,6 @@
 """The command line: `vsrbench <command>`, one command for each step that can be run by hand.
 
-Exit status: 0 done, 2 wrong input (said in one line), 75 interrupted and saved, to be started again.
+Exit status: 0 success, 2 invalid input (reported in one line), 75 interrupted after saving (run it again).
 """
 
 import argparse
@@ -11,18 +11,20 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import explain
 from vsrbench.core.gpu_lease import lease_gpu, share_gpus
 from vsrbench.core.malloc import retain_freed_memory
 
-# The commands that use a GPU, and how many of those that a Slurm job was given.
+# The commands that use a GPU, and how many of those that Slurm has allocated to the job.
 GPUS = {"train": "all", "train-flow": "one", "evaluate": "one", "measure-runtime": "one", "plan": "one"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; torch and the like are imported by the command that needs them."""
+    """Run one command and return its exit status; each command imports what it needs, such as torch."""
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., None] = options.pop("command")
     gpus = GPUS.get(options.pop("step"))
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _log_to(log: Path | None) -> None:
     logging.basicConfig(level=logging.INFO, format="vsrbench: %(message)s")
-    logging.raiseExceptions = False  # where the log cannot be written, what went wrong still can be said
+    logging.raiseExceptions = False  # a log that cannot be written must not hide the actual error
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(log)
@@ -59,58 +61,62 @@ def _log_to(log: Path | None) -> None:
         sys.excepthook = _log_exception
 
 
-def _log_exception(kind, error, traceback) -> None:
+def _log_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     logging.getLogger("vsrbench").critical("failed", exc_info=(kind, error, traceback))
 
 
 @dataclass(frozen=True)
 class _Lazily:
-    """`vsrbench.<module>.<function>`, imported when it is called."""
+    """`vsrbench.<module>.<function>`, imported on the first call."""
 
     module: str
     function: str
 
     def resolve(self) -> Callable[..., None]:
-        return getattr(import_module(f"vsrbench.{self.module}"), self.function)
+        """Import the function."""
+        function: Callable[..., None] = getattr(import_module(f"vsrbench.{self.module}"), self.function)
+        return function
 
-    def __call__(self, **options) -> None:
+    def __call__(self, **options: Any) -> None:
         self.resolve()(**options)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vsrbench", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="vsrbench", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="command", dest="step")
 
     def add(name: str, module: str, function: str, summary: str) -> Callable[..., argparse.Action]:
         command = commands.add_parser(name, help=summary, description=summary)
         command.set_defaults(command=_Lazily(module, function))
-        command.add_argument("--log", type=Path, help="file that messages go to as well")
+        command.add_argument("--log", type=Path, help="file to which messages are written as well")
         return command.add_argument
 
     option = add("generate", "data.photo_motion", "generate", "Generate clips of moving photographs.")
-    option("--folder", type=Path, required=True, help="where the clips and, last, manifest.json go")
+    option("--folder", type=Path, required=True, help="folder for the clips and, last, manifest.json")
     option("--degradation", required=True)
     option("--seed", type=_seed, required=True)
-    option("--size", type=int, required=True, help="edge of a ground-truth frame")
+    option("--size", type=int, required=True, help="edge of a ground-truth frame, in pixels")
     option("--num-frames", type=_positive, required=True)
     option("--clips-per-photo", type=_count, nargs="+", action=_Counts, required=True, metavar="SPLIT=N")
 
     option = add("verify", "data.verification", "verify", "Check a real data set and write its manifest.")
     option("--dataset", required=True)
-    option("--root", type=Path, required=True, help="folder of the data sets, as their archives unpack")
-    option("--name", help="what the study calls a data set that is a folder of your own")
+    option(
+        "--root", type=Path, required=True, help="folder that holds the unpacked archives of the data sets"
+    )
+    option("--name", help="name in the study of a data set that is a folder of your own")
     option("--degradation", required=True)
     option("--manifest", type=Path, required=True)
-    option("--workers", type=_positive, default=1, help="clips to check at once")
+    option("--workers", type=_positive, default=1, help="clips to check in parallel")
 
     option = add("store", "data.store_frames", "store_split", "Unpack the frames of a split for training.")
     option("--manifest", type=Path, required=True)
     option("--split", required=True)
-    option("--index", type=Path, required=True, help="file to write; the frames go into its folder")
-    option("--workers", type=_positive, default=1, help="clips to unpack at once")
+    option("--index", type=Path, required=True, help="file to write; frames are stored in its folder")
+    option("--workers", type=_positive, default=1, help="clips to unpack in parallel")
 
     option = add(
-        "train-flow", "training.train_flow", "train_flow", "Train SPyNet on clips of known optical flow."
+        "train-flow", "training.train_flow", "train_flow", "Train SPyNet on clips with known optical flow."
     )
     option("--store", type=Path, required=True)
     option("--validation-store", type=Path, required=True)
@@ -122,54 +128,58 @@ def _parser() -> argparse.ArgumentParser:
     option("--seed", type=_seed, required=True)
     option("--out", type=Path, required=True)
 
-    option = add("import-flow", "training.train_flow", "import_flow", "Convert SPyNet weights of your own.")
+    option = add("import-flow", "training.train_flow", "import_flow", "Convert your own SPyNet weights.")
     option("--weights", type=Path, required=True)
-    option("--num-feat", type=int, help="the width that they must have")
+    option("--num-feat", type=int, help="width that they must have (model.flow_num_feat)")
     option("--out", type=Path, required=True)
 
     option = add(
-        "train", "training.train_vsr", "train", "Train one variant; goes on where an earlier start ended."
+        "train", "training.train_vsr", "train", "Train one variant; resumes from the last checkpoint."
     )
     option("--config", type=Path, required=True, help="resolved variant")
     option("--seed", type=_seed, required=True)
     option("--store", type=Path, required=True)
     option("--validation-store", type=Path, required=True)
     option("--flow-weights", type=Path)
-    option("--out", type=Path, required=True, help="weights to write; checkpoints and log go beside them")
+    option(
+        "--out", type=Path, required=True, help="weights to write; checkpoints and log go to the same folder"
+    )
     option("--on-nonfinite", choices=["stop", "skip"], default="stop")
 
-    option = add("evaluate", "evaluation.evaluate", "evaluate", "Score restored frames, one row each.")
+    option = add(
+        "evaluate", "evaluation.evaluate", "evaluate", "Restore and score the test clips of a data set."
+    )
     option("--study", required=True)
     option("--variant", required=True, help="name of the variant, or bicubic")
     option("--seed", type=_seed, required=True)
     option("--manifest", type=Path, required=True)
     option("--config", type=Path)
     option("--weights", type=Path)
-    option("--degradation", help="that the frames must be of")
+    option("--degradation", help="degradation that the frames must have; any by default")
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
-    option("--tile-overlap", type=int, help="LQ pixels; half a tile, as released, by default")
+    option("--tile-overlap", type=int, help="in LQ pixels; half a tile, as released, by default")
     option("--precision", choices=["float32", "bfloat16"], default="float32")
     option("--metrics", nargs="+", default=argparse.SUPPRESS, metavar="METRIC", help="all by default")
-    option("--lpips-weights", type=Path, help="folder of LPIPS backbones; torch's hub cache without it")
-    option("--rows", type=Path, required=True, help="CSV to write")
-    option("--frames", type=Path, required=True, help="folder for a few restored frames")
+    option("--lpips-weights", type=Path, help="folder of LPIPS backbones; torch's hub cache by default")
+    option("--rows", type=Path, required=True, help="CSV file to write, one row per frame")
+    option("--frames", type=Path, required=True, help="folder for the sample frames")
 
     option = add(
         "inspect",
         "evaluation.inspect_network",
         "inspect",
-        "Look inside a network: its attention and optical flow.",
+        "Export attention weights and optical flow.",
     )
     option("--config", type=Path, required=True, help="resolved variant")
     option("--weights", type=Path, required=True)
     option("--manifest", type=Path, required=True)
     option("--out", type=Path, required=True)
 
-    option = add("gate", "evaluation.gate", "gate", "Hold bicubic's scores against the published anchors.")
+    option = add("gate", "evaluation.gate", "gate", "Check bicubic against published reference scores.")
     option("--rows", type=Path, required=True)
     option("--manifest", type=Path, required=True)
-    option("--min-frames", type=_positive, default=1, help="that a clip must have to be restored")
-    option("--min-edge", type=_positive, default=1, help="in LQ pixels, that a clip must have")
+    option("--min-frames", type=_positive, default=1, help="frames that a clip must have")
+    option("--min-edge", type=_positive, default=1, help="edge in LQ pixels that a frame must have")
     option("--out", type=Path, required=True)
 
     option = add("measure-runtime", "evaluation.runtime", "measure_runtime", "Time one variant.")
@@ -182,33 +192,33 @@ def _parser() -> argparse.ArgumentParser:
     option("--out", type=Path, required=True)
 
     option = add(
-        "plan", "orchestration.cost_forecast", "plan", "Forecast what a study costs on devices like this one."
+        "plan", "orchestration.cost_forecast", "plan", "Forecast a study's cost on devices like this one."
     )
     option("--study", type=Path, required=True, help="study file")
-    option("--gpus", type=_positive, default=1, help="that share the batch of a training")
-    option("--device", help="cuda where there is one, else cpu")
+    option("--gpus", type=_positive, default=1, help="GPUs that share the batch of a training")
+    option("--device", help="cpu or cuda; by default cuda if available")
 
     option = add(
         "recover", "orchestration.slurm", "recover", "Cancel the jobs that a killed Snakemake left behind."
     )
     option("--study", required=True)
 
-    option = add("explain", "report.explain", "explain", "Say where a number in a table came from.")
+    option = add("explain", "report.explain", "explain", "Trace a number in a table back to its runs.")
     option("table", type=Path, help="results/<study>/tables/ablations.csv")
     option("cell", help="<variant>:<column of ablations.csv>")
 
-    option = add("compare", "report.compare_studies", "compare", "Say what differs between two studies.")
+    option = add("compare", "report.compare_studies", "compare", "Compare the results of two studies.")
     option("a", type=Path, help="results/<study>")
     option("b", type=Path, help="results/<other study>")
 
-    option = add("sync", "tracking.wandb_mirror", "sync", "Mirror a study into W&B.")
+    option = add("sync", "tracking.wandb_mirror", "sync", "Mirror a study to W&B.")
     option("study", type=Path, help="results/<study>")
 
     option = add(
         "dashboard",
         "tracking.wandb_dashboard",
         "publish_dashboard",
-        "Lay out the comparison of variants in W&B.",
+        "Create a W&B dashboard that compares the variants.",
     )
     option("study", type=Path, help="results/<study>")
     return parser
@@ -221,7 +231,7 @@ def _positive(text: str) -> int:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:  # NumPy and the studies' schema take no more
+    if not text.isdecimal() or int(text) >= 2**32:  # the limit of NumPy and of the study schema
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
     return int(text)
 
@@ -232,7 +242,13 @@ def _count(text: str) -> tuple[str, int]:
 
 
 class _Counts(argparse.Action):
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         setattr(namespace, self.dest, dict(values))
 
 

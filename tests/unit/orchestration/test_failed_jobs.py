@@ -1,4 +1,4 @@
-"""Of all that failed in a run, what a person must know stands at the end of the output."""
+"""The summary of failed jobs at the end of a run's output."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_each_failure_names_its_logs_and_ends_with_their_last_lines(log, tmp_pat
         "start\n" + "\r".join(f"{i} steps" for i in range(9)) + "\n\nkilled\n"
     )
     assert log_tail(log()).splitlines() == [
-        "train failed, Slurm says TIMEOUT:",
+        "train failed, Slurm status TIMEOUT:",
         "  logs/full.log",
         "  slurm/7.log",
         *[f"    {i} steps" for i in (5, 6, 7, 8)],

@@ -1,4 +1,4 @@
-"""What Slurm answers, however odd: the commands here are made up."""
+"""Slurm's answers, including odd ones, from stand-in commands."""
 
 import os
 from functools import partial
@@ -30,6 +30,6 @@ def test_a_refusal_without_a_word_is_one_line(slurm):
     slurm("sacctmgr", "true")
     slurm("sinfo", "echo '4 CPUs, 8000 MB, (null)'")
     slurm("sbatch", "exit 3")
-    with pytest.raises(InputError, match="no job of rule train: sbatch ended with status 3") as error:
+    with pytest.raises(InputError, match="rejects jobs of rule train: sbatch exited with status 3") as error:
         check_cluster([("train", 1, {"slurm_partition": "cpu"})])
     assert "\n" not in str(error.value)

@@ -29,7 +29,7 @@ def holder(tmp_path):
 
 
 def test_another_start_is_refused_until_the_first_is_gone(tmp_path, holder):
-    with pytest.raises(InputError, match=r"demo/\.lock: held by another start .* wait for it, or end it"):
+    with pytest.raises(InputError, match=r"demo/\.lock: held by another run .* wait for it, or end it"):
         hold_study(tmp_path / "demo")
     hold_study(tmp_path / "other")
     holder.kill()

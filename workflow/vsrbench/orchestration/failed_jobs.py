@@ -1,4 +1,4 @@
-"""The last words of the jobs that failed: among dozens of jobs a person would not find them."""
+"""Summarise the failed jobs of a run of Snakemake, with the tail of their logs."""
 
 import os
 import re
@@ -10,9 +10,10 @@ _ERROR = re.compile(r"^Error in rule (?P<rule>\w+):\n(?P<facts>(?:    .*\n)+)", 
 
 
 def log_tail(log: Path | str, failures: Iterable[tuple[str, Sequence[str]]] = ()) -> str:
-    """What failed in the run of Snakemake that wrote `log` and no retry made good; empty if nothing.
+    """Return the jobs that failed for good, each with the tail of its logs; empty if there are none.
 
-    `failures` are rule and logs of failed jobs, for a run so quiet that its log does not name them.
+    `log` is the log of Snakemake itself. A job that a retry completed is left out. `failures`, the rule and
+    logs of each failed job, are used if that log names none, as with `--quiet`.
     """
     text = Path(log).read_text(errors="replace")
     done = set(re.findall(r"^Finished jobid: (\d+) ", text, re.MULTILINE))
@@ -26,9 +27,9 @@ def log_tail(log: Path | str, failures: Iterable[tuple[str, Sequence[str]]] = ()
 
 
 def _describe(rule: str, facts: dict[str, str]) -> str:
-    """The rule, what Slurm says, and the logs with the end of the first that has any text."""
+    """Format the rule, Slurm's status, and the logs with the tail of the first that is not empty."""
     status = re.search(r"status is: '(\w+)'", facts.get("message", ""))
-    lines = [f"{rule} failed{f', Slurm says {status[1]}' if status else ''}:"]
+    lines = [f"{rule} failed{f', Slurm status {status[1]}' if status else ''}:"]
     logs = [Path(name) for name in facts.get("log", "").partition(" (check")[0].split(", ") if name]
     end: list[str] = []
     for path in logs:

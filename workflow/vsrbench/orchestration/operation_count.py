@@ -1,12 +1,13 @@
-"""What a network's training and scoring cost, counted without computing: tensors on the meta device.
+"""Count the operations and memory of training and scoring, without computing, on PyTorch's meta device.
 
-An operation is one multiplication or addition of a convolution or matrix product.
+A multiplication and an addition of a convolution or matrix product count as one operation each.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,19 +20,22 @@ from vsrbench.training.losses import charbonnier, end_point_error
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """Of one iteration on one window."""
+    """The cost of one training iteration on one window."""
 
-    operations: int  # forward and backward
-    saved_bytes: int  # kept from the forward for the backward pass
-    parameter_bytes: int
+    operations: int  # forward and backward pass
+    saved_bytes: int  # activations saved for the backward pass
+    parameter_bytes: int  # of the weights, in float32
 
     def peak_bytes(self, windows: int, copies: int = 4) -> int:
-        """Memory for training on `windows` at once, with weights, gradients and two moments beside them."""
+        """Estimate the peak memory in bytes of training with `windows` per batch.
+
+        `copies` of the parameters are held: weights, gradients and Adam's two moments by default.
+        """
         return windows * self.saved_bytes + copies * self.parameter_bytes
 
 
 def training_cost(variant: Variant) -> TrainingCost:
-    """What the training of a variant costs; bfloat16 is taken to hold throughout."""
+    """Count the training cost of a variant; bfloat16 is assumed for every operation."""
     model, training = variant.model, variant.training
     with torch.device("meta"):
         network = build_model(model)
@@ -42,12 +46,15 @@ def training_cost(variant: Variant) -> TrainingCost:
     network.activation_checkpointing = training.activation_checkpointing
     if training.precision == "bfloat16":
         network, lq = network.bfloat16(), lq.bfloat16()
-        flows = flows and tuple(flow.bfloat16() for flow in flows)
+        flows = flows and (flows[0].bfloat16(), flows[1].bfloat16())
     return _count(network, lambda: charbonnier(network(lq, flows), gt), parameter_bytes)
 
 
 def flow_training_cost(num_feat: int, crop_size: int) -> TrainingCost:
-    """What the training of SPyNet costs, for a pair of frames in both directions."""
+    """Count SPyNet's training cost for one pair of frames, in both directions.
+
+    `num_feat` is the widest layer of a level, `crop_size` the edge in LQ pixels.
+    """
     with torch.device("meta"):
         network = SPyNet(num_feat)
         frames, exact = torch.empty(2, 3, crop_size, crop_size), torch.empty(2, 2, crop_size, crop_size)
@@ -55,7 +62,10 @@ def flow_training_cost(num_feat: int, crop_size: int) -> TrainingCost:
 
 
 def tile_operations(variant: Variant) -> int:
-    """Operations that restore one tile of one frame, where the windows before have left what they share."""
+    """Count the operations that restore one tile of one frame, in the steady state.
+
+    Features and flows that the tile shares with the previous window are not counted.
+    """
     model = variant.model
     with torch.device("meta"):
         network = build_model(model)
@@ -65,10 +75,10 @@ def tile_operations(variant: Variant) -> int:
     centre = [model.num_frames // 2]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.extract(clip[:, :1])
-        if network.spynet is not None:  # to the new frame, from it, and the window's last to itself
+        if network.spynet is not None:  # to the new frame, from it, and from the last frame to itself
             network.spynet(clip[:, 0].repeat(3, 1, 1, 1), clip[:, 0].repeat(3, 1, 1, 1))
         network.reconstruct(network.transform(features, clip, (known, known), centre), clip[:, centre])
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _flows(network: VSRTransformer, lq: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -77,11 +87,11 @@ def _flows(network: VSRTransformer, lq: Tensor) -> tuple[Tensor, Tensor] | None:
     return lq[:, :, :2].clone(), lq[:, :, :2].clone()
 
 
-def _bytes(network: torch.nn.Module) -> int:
+def _bytes(network: nn.Module) -> int:
     return sum(parameter.nbytes for parameter in network.parameters())
 
 
-def _count(network, loss, parameter_bytes) -> TrainingCost:
+def _count(network: nn.Module, loss: Callable[[], Tensor], parameter_bytes: int) -> TrainingCost:
     parameters = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     saved: dict[int, int] = {}
 

@@ -135,10 +135,10 @@ def _check_metrics(metrics: list[str], source: str) -> None:
     where = f"{source}: evaluation.metrics"
     for metric in metrics:
         check_known("metric", metric, METRICS, where)
-    for metric in METRICS.values():
-        if metric.required and metric.name not in metrics:
+    for required in METRICS.values():
+        if required.required and required.name not in metrics:
             raise InputError(
-                f"{where}: {metric.name} is missing; the gate and the tables rest on PSNR and SSIM, "
+                f"{where}: {required.name} is missing; the gate and the tables rest on PSNR and SSIM, "
                 "in RGB and Y"
             )
 

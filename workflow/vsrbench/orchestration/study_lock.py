@@ -1,4 +1,4 @@
-"""One start of a study at a time, by `make` or by `snakemake` itself; a kill leaves no lock behind."""
+"""Allow one run of a study at a time, by `make` or by `snakemake`; a killed run leaves no lock behind."""
 
 import fcntl
 import os
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from vsrbench.core.errors import InputError
 
-HELD = "VSRBENCH_STUDY_LOCK"  # set by workflow/run_study.sh, which waits for the lock and hands it on
+HELD = "VSRBENCH_STUDY_LOCK"  # set by workflow/run_study.sh, which waits for the lock and holds it
 
 
 def hold_study(folder: Path) -> None:
-    """Lock the folder of a study until this process ends: the kernel then lets go, however it ended.
+    """Lock the folder of a study until this process exits; the kernel releases the lock in any case.
 
-    Raises InputError while another process has the lock. Where the file system has none, Snakemake's own must
-    do.
+    Raises InputError if another process holds the lock. On a file system without locks, only Snakemake's own
+    lock protects the folder.
     """
     if os.environ.get(HELD):
         return
@@ -23,6 +23,6 @@ def hold_study(folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(f"{lock}: held by another start of this study; wait for it, or end it") from None
+        raise InputError(f"{lock}: held by another run of this study; wait for it, or end it") from None
     except OSError:
         pass

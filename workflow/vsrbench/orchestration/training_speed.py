@@ -1,4 +1,4 @@
-"""How fast this device trains: a few steps of the full model on random frames."""
+"""Measure the training speed of this device: a few steps of the full model on random frames."""
 
 import time
 from dataclasses import dataclass, replace
@@ -11,31 +11,35 @@ from vsrbench.core.device import deterministic
 from vsrbench.orchestration.operation_count import training_cost
 from vsrbench.training.losses import charbonnier
 
-STEPS = 3  # timed at each size, after one that is not
-LONGEST_STEP = 5.0  # seconds; larger batches are not tried
+STEPS = 3  # timed at each size, after one to warm up
+LONGEST_STEP = 5.0  # seconds; batches that would take longer are not tried
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured, and on what."""
+    """The measured speed and memory of training steps, and their setting."""
 
     device: str
     crop: int  # LQ pixels
-    windows: int
-    rate: float  # operations a second
-    memory_ratio: float  # measured by counted peak; 1 where it was not measured
+    windows: int  # per batch
+    rate: float  # operations per second
+    memory_ratio: float  # measured peak memory divided by the counted one; 1 if not measured
 
     def hours(self, operations: float) -> float:
-        """Hours that so many operations take."""
+        """Convert operations to hours at the measured rate."""
         return operations / self.rate / 3600
 
 
 def calibrate(variant: Variant, gpus: int, device: torch.device) -> Calibration:
-    """Time training steps of growing size, up to one GPU's share of the batch where that is quick enough."""
+    """Time training steps of increasing size, up to one GPU's share of the batch.
+
+    Stops earlier at batches that would exceed LONGEST_STEP or the free memory of the GPU; the result is that
+    of the largest batch.
+    """
     model, share = variant.model, max(1, variant.training.batch_size // gpus)
     small = model.patch_size * max(1, model.feat_size // model.patch_size // 4)
     sizes = [(small, 1), *((model.feat_size, 2**power) for power in range(share.bit_length()))]
-    best = None
+    best: Calibration | None = None
     for crop, windows in sizes:
         sized = replace(variant, model=replace(model, feat_size=crop))
         cost = training_cost(sized)
@@ -52,11 +56,12 @@ def calibrate(variant: Variant, gpus: int, device: torch.device) -> Calibration:
             rate=windows * cost.operations / seconds,
             memory_ratio=peak / cost.peak_bytes(windows) if peak else 1,
         )
+    assert best is not None  # the first size is always measured
     return best
 
 
 def _measure(variant: Variant, windows: int, device: torch.device) -> tuple[float, int]:
-    """Seconds of one training step, and the peak memory in bytes (0 on the CPU, where it is not known)."""
+    """Measure the seconds of a training step, and the peak memory in bytes (0 on a CPU)."""
     model, training = variant.model, variant.training
     network = build_model(model).to(device)
     network.activation_checkpointing = training.activation_checkpointing
@@ -87,7 +92,7 @@ def _now(device: torch.device) -> float:
 
 
 def _free(device: torch.device) -> float:
-    """Bytes; the CPU's are not looked at, since a step there is small for its time's sake."""
+    """Free memory in bytes; unlimited on a CPU, where LONGEST_STEP bounds the batch first."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
 
 

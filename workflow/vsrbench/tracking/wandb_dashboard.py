@@ -1,8 +1,9 @@
-"""The W&B dashboard of a study, as code: its variants compared in quality, training, cost and pictures."""
+"""The W&B dashboard of a study: compares its variants in quality, training curves, cost and images."""
 
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import wandb
 
@@ -15,29 +16,31 @@ try:
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 except ImportError:
-    raise InputError("the dashboard needs wandb-workspaces; pip install wandb-workspaces") from None
+    raise InputError("wandb-workspaces is not installed; run pip install wandb-workspaces") from None
 
 logger = logging.getLogger("vsrbench")
 
 
 def publish_dashboard(study: Path) -> None:
-    """Save a study's dashboard as a new view of its W&B project and tell its address; `sync` comes first.
+    """Save a study's dashboard as a new view of its W&B project, and log its URL. Run `sync` first.
 
-    The environment says where to: WANDB_ENTITY and, if it is another, WANDB_PROJECT. Needs a login to W&B.
+    Reads WANDB_ENTITY and, optionally, WANDB_PROJECT from the environment; requires a W&B login. Raises
+    InputError if WANDB_ENTITY is not set or the dashboard cannot be saved.
     """
     entity = os.environ.get("WANDB_ENTITY")
     if not entity:
-        raise InputError("WANDB_ENTITY is not set; it names the user or team that the dashboard is for")
+        raise InputError("WANDB_ENTITY is not set; set it to the W&B user or team that owns the project")
     _, project = read_destination()
     dashboard = build_dashboard(study.name, list(find_records(study)), entity, project)
     try:
         logger.info("%s", dashboard.save().url)
     except wandb.Error as error:
-        raise InputError(f"the dashboard could not be saved: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"cannot save the dashboard of {entity}/{project}: {reason}") from None
 
 
 def build_dashboard(study: str, records: list[Record], entity: str, project: str) -> ws.Workspace:
-    """A workspace that shows what `records` hold; runs are grouped by variant, seeds are averaged."""
+    """Build the workspace that shows `records`, with runs grouped by variant and averaged over seeds."""
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -83,10 +86,10 @@ def _costs(records: list[Record]) -> ws.Section:
     costs = [key for key in keys if key.endswith("/latency_ms") or key == "parameters_m"]
     scores = [key for key in keys if key.endswith("/psnr_rgb")]
     return ws.Section(
-        name="Quality against cost",
+        name="Quality versus cost",
         panels=[
             wr.ScatterPlot(
-                title=f"{score} against {cost}", x=wr.SummaryMetric(cost), y=wr.SummaryMetric(score)
+                title=f"{score} versus {cost}", x=wr.SummaryMetric(cost), y=wr.SummaryMetric(score)
             )
             for score in sorted(scores)
             for cost in sorted(costs)
@@ -97,7 +100,7 @@ def _costs(records: list[Record]) -> ws.Section:
 
 def _pictures(records: list[Record]) -> ws.Section:
     keys = sorted({key for record in records for key in record.pictures})
-    return ws.Section(name="Pictures", panels=[wr.MediaBrowser(title=key, media_keys=[key]) for key in keys])
+    return ws.Section(name="Images", panels=[wr.MediaBrowser(title=key, media_keys=[key]) for key in keys])
 
 
 def _tables(records: list[Record]) -> ws.Section:
@@ -109,5 +112,5 @@ def _summary_keys(records: list[Record]) -> set[str]:
     return {key for record in records for key in record.summary}
 
 
-def _over_seeds() -> dict[str, str]:
+def _over_seeds() -> dict[str, Any]:
     return {"groupby": wr.Config("variant"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}

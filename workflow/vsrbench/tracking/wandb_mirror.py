@@ -1,9 +1,9 @@
-"""Mirror a study into Weights & Biases: one run for each variant and seed, however many attempts it took.
+"""Mirror a study to Weights & Biases: one run per variant and seed, regardless of the number of attempts.
 
-The files of the study are the truth and W&B is never read. Every run is written whole from them, as an
-offline run under `results/<study>/wandb/`, and written anew when they change, since an offline run cannot
-be resumed; one that the study no longer has is removed. W&B's own `sync` replays them into the service under
-ids that stay the same, so a repetition overwrites and never duplicates.
+The study's files are the only source; W&B is never read. Every run is written from them as a complete
+offline run under `results/<study>/wandb/`, and rewritten when they change, since an offline run cannot be
+resumed; a run that the study no longer has is removed. `wandb sync` uploads the runs under fixed ids, so that
+repeating it overwrites runs and never duplicates them.
 """
 
 import logging
@@ -22,17 +22,18 @@ from vsrbench.results.run_records import Record, find_records
 from vsrbench.tracking.wandb_settings import read_destination
 
 UPLOAD_SECONDS = 1800
-# A lost network is noticed after one repetition, not after hours; the next sync goes on from there.
+# Give up on a lost connection after one retry, not after hours; the next sync continues from there.
 RETRIES = {f"WANDB_X_{part}_RETRY_MAX": "1" for part in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")}
 
 logger = logging.getLogger("vsrbench")
 
 
 def sync(study: Path) -> None:
-    """Write what changed in the folder of a study as offline W&B runs; upload if the environment says so.
+    """Write what changed in the folder of a study as offline W&B runs, and upload them in online mode.
 
-    It does with WANDB_MODE=online, and with WANDB_API_KEY set and no WANDB_MODE; WANDB_PROJECT and
-    WANDB_ENTITY say where to. A network that is gone is a warning, an upload without a login an InputError.
+    The mode is online if WANDB_MODE is, or if WANDB_API_KEY is set and WANDB_MODE is not; WANDB_PROJECT and
+    WANDB_ENTITY name the destination. A lost connection is logged as a warning. Raises InputError for an
+    upload without a login and for settings that W&B would reject.
     """
     mode, project = read_destination()
     if mode == "disabled":
@@ -52,7 +53,7 @@ def sync(study: Path) -> None:
 
 @contextmanager
 def _files_kept_in(folder: Path) -> Iterator[None]:
-    """Caches, and tables that wait for their upload, lie with the study and not in the home directory."""
+    """Keep W&B's caches, and tables pending upload, with the study instead of the home directory."""
     names = [f"WANDB_{place}_DIR" for place in ("DATA", "CACHE", "CONFIG")]
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, str((folder / "cache").resolve())))
@@ -64,7 +65,7 @@ def _files_kept_in(folder: Path) -> Iterator[None]:
 
 
 def _written(record: Record, study: Path) -> Path | None:
-    """The run's folder if it shows just this; whatever else there is of it is removed."""
+    """Return the run's folder if it is up to date; remove outdated folders of the run."""
     kept = None
     for folder in study.glob(f"wandb/offline-run-*-{record.name}-*"):
         digest = folder / "digest"
@@ -80,7 +81,7 @@ def _write(record: Record, study: Path, project: str) -> Path:
         mode="offline",
         silent=True,
         console="off",
-        # The machine that mirrors is not the one that trained; that one is in the configuration.
+        # This machine is not the one that trained, which the configuration describes.
         disable_git=True,
         disable_code=True,
         x_disable_meta=True,
@@ -123,7 +124,7 @@ def _upload(folders: list[Path], study: Path) -> None:
         return
     if not _is_logged_in():
         raise InputError(
-            "WANDB_MODE is online and W&B finds no login; "
+            "WANDB_MODE is online, but there is no W&B login; "
             "run wandb login, or set WANDB_API_KEY, or WANDB_MODE=offline"
         )
     command = [sys.executable, "-m", "wandb", "sync"]
@@ -135,21 +136,21 @@ def _upload(folders: list[Path], study: Path) -> None:
         subprocess.run([*command, *map(str, waiting)], env=environment, timeout=UPLOAD_SECONDS)
     left = sum(not _is_uploaded(folder) for folder in waiting)
     if left:
-        logger.warning("%d of %d W&B runs are not uploaded yet; repeat vsrbench sync", left, len(waiting))
+        logger.warning("%d of %d W&B runs are not uploaded yet; run vsrbench sync again", left, len(waiting))
 
 
 def _is_logged_in() -> bool:
-    """Whether W&B's client finds a login: in the environment, in ~/.netrc or in its own settings."""
+    """Whether W&B's client finds a login in the environment, in ~/.netrc or in its own settings."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
         return wandb.login(prompt=False)
     except wandb.Error:
-        return True  # one was found; whether the service takes it, or is there at all, shows in the upload
+        return True  # a login was found; the upload shows whether the service accepts it
     finally:
         wandb.teardown()
 
 
 def _is_uploaded(folder: Path) -> bool:
-    """Whether W&B has left its mark, which goes with the folder when the run is written anew."""
+    """Whether W&B has marked the run as synced; the mark is removed when the run is rewritten."""
     return any(folder.glob("*.wandb.synced"))

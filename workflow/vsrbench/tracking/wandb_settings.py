@@ -1,4 +1,4 @@
-"""Where in W&B a study is to go: read without W&B's client, to be checked before the first job."""
+"""W&B mode and project, from the environment; without W&B's client, to be checked before the first job."""
 
 import os
 
@@ -9,9 +9,10 @@ PROJECT = "vsrbench"
 
 
 def read_destination() -> tuple[str, str]:
-    """WANDB_MODE, one of MODES, and WANDB_PROJECT; an InputError where W&B would not take one of them.
+    """Read WANDB_MODE (one of MODES) and WANDB_PROJECT.
 
-    Without WANDB_MODE it is online where WANDB_API_KEY is set, else offline.
+    Without WANDB_MODE the mode is online if WANDB_API_KEY is set, and offline otherwise. Raises InputError
+    if W&B would reject one of them.
     """
     mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
     if mode not in MODES:
