@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from models.baselines import ANCHOR
 from vsrbench.core.config import read_yaml, resolve_variant
 from vsrbench.core.metric_table import METRICS
-from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import StudyFiles
 
+BASELINE = ANCHOR.name
 ROOT = Path(__file__).resolve().parents[1]
 # What each variant loses in dB against the full model, and its size in M.
 EFFECTS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.baselines import Bicubic
+from models.baselines import ANCHOR
 from vsrbench.data.clips import read_frame
 from vsrbench.data.degradation import degrade
 from vsrbench.evaluation.inference import to_uint8
@@ -68,5 +68,5 @@ def bicubic_and_gt(folder: Path, clip: str) -> tuple[np.ndarray, np.ndarray]:
         lq = np.stack([read_frame(path) for path in sorted((folder / "BIx4" / clip).iterdir())])
     else:
         lq = degrade(gt, "BI")
-    enlarged = [to_uint8(Bicubic()(torch.from_numpy(frame).movedim(-1, 0) / 255)) for frame in lq]
+    enlarged = [to_uint8(ANCHOR.enlarge(torch.from_numpy(frame).movedim(-1, 0) / 255)) for frame in lq]
     return torch.stack(enlarged).movedim(1, -1).numpy(), gt

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from models.baselines import ANCHOR
 from vsrbench.orchestration.slurm import check_cluster, check_shares, wait_for_earlier_jobs
 from vsrbench.orchestration.time_limits import flow_minutes, training_minutes
 from vsrbench.tracking.wandb_settings import read_destination
@@ -86,8 +87,8 @@ def flow_weights(wildcards):
 
 
 def network(wildcards):
-    """What the evaluation of a network needs: bicubic must have passed the gate before. Bicubic needs nothing."""
-    if wildcards.variant == "bicubic":
+    """What the evaluation of a network needs: the anchor has passed the gate. Baselines need nothing."""
+    if wildcards.variant in STUDY.baselines:
         return {}
     return {
         "config": ancient("results/{study}/configs/{variant}.yaml".format(**wildcards)),
@@ -101,8 +102,8 @@ def evaluations(*variants):
     """The rows of every variant, seed and data set that can be scored."""
     return [
         f"results/{STUDY.name}/evaluations/{dataset}/{variant}/seed_{seed}.csv"
-        for variant in variants or ("bicubic", *STUDY.variants)
-        for seed in ([0] if variant == "bicubic" else STUDY.settings["seeds"])
+        for variant in variants or (*STUDY.baselines, *STUDY.variants)
+        for seed in STUDY.seeds(variant)
         for dataset in STUDY.scores(variant)
     ]
 

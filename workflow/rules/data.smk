@@ -98,7 +98,7 @@ rule store_frames:
     threads: 4
     resources:
         mem_mb=4000,
-        runtime=lambda wildcards: 60 if wildcards.dataset == "photo_motion" else 600,
+        runtime=lambda wildcards: 60 if STUDY.data_set(wildcards.dataset).generated else 600,
     params:
         code=CODE["store"],
     shell:

@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate", "evaluation.evaluate", "evaluate", "Restore and score the test clips of a data set."
     )
     option("--study", required=True)
-    option("--variant", required=True, help="name of the variant, or bicubic")
+    option("--variant", required=True, help="name of the variant or baseline")
     option("--seed", type=_seed, required=True)
     option("--manifest", type=Path, required=True)
     option("--config", type=Path)

@@ -14,9 +14,9 @@ import pytest
 from vsrbench.core.errors import InputError
 from vsrbench.data import layout
 from vsrbench.data.clips import read_frame, write_frame
-from vsrbench.data.datasets import DATASETS, find_clips, load_clips
+from vsrbench.data.datasets import LAYOUTS, find_clips, load_clips
 from vsrbench.data.degradation import degrade
-from vsrbench.data.sources import SOURCES
+from vsrbench.data.registry import DATA_SETS, FOLDER, SCORABLE
 from vsrbench.data.verification import verify
 
 REFERENCE = Path(layout.CLIP_LIST).parent
@@ -227,7 +227,7 @@ def test_an_unfinished_clip_is_no_subset(vid4):
 
 
 def test_missing_data_is_said_with_how_to_get_it(tmp_path):
-    for dataset in SOURCES.keys() - {"photo_motion", "folder"}:
+    for dataset in [name for name, entry in DATA_SETS.items() if not entry.generated]:
         with pytest.raises(InputError, match=r"there is no such folder; get .* unpack") as error:
             verify(dataset, tmp_path, "BI", tmp_path / "manifest.json")
         assert str(error.value).startswith(str(tmp_path)) and "\n" not in str(error.value)
@@ -235,9 +235,9 @@ def test_missing_data_is_said_with_how_to_get_it(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (("vid5", "test", "BI"), "no data set 'vid5'; there are photo_motion, reds,"),
-    (("vid4", "train", "BI"), "no split of vid4 'train'; there are test"),
-    (("vid4", "test", "bicubic"), "no degradation 'bicubic'; there are BI, BD, BD_DUF, subsample"),
+    (("vid5", "test", "BI"), "unknown data set 'vid5'; expected one of photo_motion, reds,"),
+    (("vid4", "train", "BI"), "unknown split of vid4 'train'; expected one of test"),
+    (("vid4", "test", "bicubic"), "unknown degradation 'bicubic'; expected one of BI, BD, BD_DUF, subsample"),
 ])  # fmt: skip
 def test_unknown_names_are_refused(vid4, arguments, said):
     dataset, split, degradation = arguments
@@ -245,9 +245,15 @@ def test_unknown_names_are_refused(vid4, arguments, said):
         find_clips(dataset, split, vid4, degradation)
 
 
-def test_every_source_has_its_module():
-    assert DATASETS.keys() == SOURCES.keys()
-    with pytest.raises(InputError, match="no data set 'vid5'"):
+def test_every_published_data_set_says_what_a_forecast_needs():
+    scored = {name: DATA_SETS[name] for name in SCORABLE if not DATA_SETS[name].generated}
+    assert all(entry.scored for entry in scored.values())
+    assert {name for name, entry in DATA_SETS.items() if entry.headline == "psnr_y"} == {*scored} - {"reds4"}
+
+
+def test_every_data_set_has_a_known_layout():
+    assert {entry.layout for entry in (*DATA_SETS.values(), FOLDER)} == set(LAYOUTS)
+    with pytest.raises(InputError, match="unknown data set 'vid5'"):
         verify("vid5", Path(), "BI", Path("manifest.json"))
 
 
@@ -341,8 +347,8 @@ def test_clip_list_is_the_published_protocol():
     assert all(frames["reds", clip] == (100, 1280, 720) for clip in reds["train"] + reds["test"])
     assert sum(dataset == "udm10" for dataset, _ in frames) == 10
     unclassified = (REFERENCE / "vimeo90k_unclassified.txt").read_text().split()
-    parts = [SOURCES[f"vimeo90k_{motion}"].splits["test"] for motion in ("fast", "medium", "slow")]
-    assert sum(parts) + len(set(unclassified)) == SOURCES["vimeo90k"].splits["test"]
+    parts = [DATA_SETS[f"vimeo90k_{motion}"].splits["test"] for motion in ("fast", "medium", "slow")]
+    assert sum(parts) + len(set(unclassified)) == DATA_SETS["vimeo90k"].splits["test"]
 
 
 @pytest.mark.parametrize("base", ["", "REDS", "train", "REDS/train"])
@@ -398,8 +404,8 @@ def test_vimeo_is_verified_under_its_limits(tmp_path):
         "validation": "1 of 20 clips",
         "test": "2 of 7824 clips",
     }
-    assert SOURCES["vimeo90k"].missing(tmp_path / "data") is None
-    assert SOURCES["vimeo90k_slow"].missing(tmp_path / "data") is not None
+    assert DATA_SETS["vimeo90k"].missing(tmp_path / "data") is None
+    assert DATA_SETS["vimeo90k_slow"].missing(tmp_path / "data") is not None
     (septuplets / "sep_testlist.txt").write_text("00002/0001\n")
     with pytest.raises(InputError, match=r"sep_testlist\.txt: 1 clips instead of 7824"):
         find_clips("vimeo90k", "test", tmp_path / "data", "BI")

@@ -11,13 +11,14 @@ import yaml
 from safetensors.torch import save_file
 
 from models import build_model
+from models.baselines import ANCHOR
 from vsrbench.core.config import read_yaml, resolve_variant
 from vsrbench.core.errors import InputError
 from vsrbench.core.metric_table import INFINITE, METRICS
 from vsrbench.data.clips import read_frame, write_frame
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.verification import verify
-from vsrbench.evaluation.evaluate import COLUMNS, _bicubic, evaluate
+from vsrbench.evaluation.evaluate import COLUMNS, _enlarge, evaluate
 from vsrbench.evaluation.inference import restore_clip
 from vsrbench.evaluation.metrics import PSNR_SSIM, lpips, psnr_ssim
 from vsrbench.evaluation.scorer import Scorer
@@ -118,7 +119,7 @@ def test_lpips_and_motion_of_lpips(manifest, lpips_weights):
     rows = run(manifest, lpips_weights=lpips_weights)
     clip = load_clips(manifest, "test")[0]
     lq, gt = clip.read()
-    restored = np.stack(list(_bicubic(torch.device("cpu"))(clip)))
+    restored = np.stack(list(_enlarge(ANCHOR, torch.device("cpu"))(clip)))
     alex = lpips(restored, gt, net="alex", weights=lpips_weights)
     np.testing.assert_allclose(rows["lpips_alex"][:FRAMES], alex, atol=2e-6)
     changes = [lpips(frames[1:], frames[:-1], weights=lpips_weights) for frames in (restored, gt)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models import CHOICES, ModelConfig, build_model
-from models.baselines import Bicubic
+from models.baselines import ANCHOR
 from models.optical_flow import SPyNet, warp
 from models.positional_encoding import frequencies, sinusoidal_encoding
 from models.resize import imresize
@@ -245,7 +245,7 @@ def test_spynet_takes_any_size(size):
 
 def test_bicubic_enlarges_each_frame():
     clip = random_clip(2, 6, 5)
-    enlarged = Bicubic()(clip)
+    enlarged = ANCHOR.enlarge(clip)
     assert enlarged.shape == (1, 2, 3, 24, 20)
     assert torch.equal(enlarged[0, 1], imresize(clip[0, 1], 4))
     assert torch.allclose(imresize(torch.full((1, 7, 9), 0.3), 1 / 2), torch.tensor(0.3))

@@ -43,10 +43,20 @@ def test_clips_must_hold_the_largest_window_and_tile(settings):
     ("change", "said"),
     [
         ({"folders": {"mine": "elsewhere"}}, "folders.mine: elsewhere is no folder; correct the path"),
-        ({"folders": {"vid4": "clips"}}, "folders"),
+        ({"folders": {"vid4": "clips"}}, "folders.vid4: is the name of a data set; choose another"),
+        (
+            {"train_on": "vid4"},
+            "train_on: unknown data set 'vid4'; expected one of photo_motion, reds, vimeo90k",
+        ),
+        ({"baselines": ["lanczos"]}, "baselines: unknown baseline 'lanczos'; expected one of bicubic"),
+        ({"baselines": []}, "baselines: bicubic is missing; the gate"),
+        ({"variants": ["full", "bicubic"]}, "variants: bicubic is a baseline; name it under baselines"),
         ({"folders": {"Mine": "clips"}}, "folders: 'Mine' does not match"),
         ({"folders": {"mine": ["clips"]}}, "folders.mine: .* is not of type 'string'"),
-        ({"evaluate_on": {"mine": "required"}}, "'mine' was unexpected"),
+        (
+            {"evaluate_on": {"mine": "required"}},
+            "evaluate_on: unknown data set 'mine'; expected one of photo_motion, reds4, .*, udm10",
+        ),
         ({"evaluate_on": {"vid4": "if_present"}}, "evaluate_on: none of its data sets is there"),
         ({"evaluate_on": {"vid4": "required"}}, "vid4 needs the folder .*Vid4/GT; get Vid4"),
         ({"seeds": [2**32]}, "seeds.0: 4294967296 is greater than the maximum"),

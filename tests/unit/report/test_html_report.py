@@ -11,13 +11,12 @@ import pytest
 import yaml
 from browser import CHROMIUM, open_browser, open_category
 from docutils.core import publish_parts
-from synthetic import CLIPS, EFFECTS, write_study
+from synthetic import BASELINE, CLIPS, EFFECTS, write_study
 
 from vsrbench.core.config import ROOT
 from vsrbench.report.findings import find_answers, summarise_findings, to_restructured_text
 from vsrbench.report.html_report import make_report
 from vsrbench.report.tables import tidy_table
-from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import StudyFiles, read_results
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; Debian's package chromium has it")

@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import save_file
-from synthetic import CLIPS, EFFECTS, write_study
+from synthetic import BASELINE, CLIPS, EFFECTS, write_study
 from tiny_training import write_stores, write_variant
 
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import sha256
 from vsrbench.results.run_records import find_records, read_history
-from vsrbench.results.statistics import BASELINE
 from vsrbench.tracking.wandb_mirror import sync
 from vsrbench.training.preemption import GO_ON_LATER
 

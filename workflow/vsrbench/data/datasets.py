@@ -1,27 +1,21 @@
 """The clips of every data set, by its name in a study file."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from vsrbench.core.errors import InputError
-from vsrbench.data import folder, photo_motion, reds, udm10, vid4, vimeo90k
+from vsrbench.core.errors import InputError, check_known
+from vsrbench.data import folder, layout, photo_motion, reds, vimeo90k
 from vsrbench.data.clips import Clip
 from vsrbench.data.degradation import DEGRADATIONS
 from vsrbench.data.manifest import holds, read_manifest
-from vsrbench.data.sources import get_source
+from vsrbench.data.registry import get_data_set
 
-# Each a function of (split, root, degradation); the data sets' modules say how they lie on disk.
-DATASETS = {
-    "photo_motion": photo_motion.find_clips,
+# Each a function of (data set, split, root, degradation); the modules describe the files.
+LAYOUTS = {
+    "listed": layout.find_clips,
+    "generated": photo_motion.find_clips,
     "reds": reds.find_clips,
-    "reds4": reds.find_clips,
     "vimeo90k": vimeo90k.find_clips,
-    "vimeo90k_fast": partial(vimeo90k.find_clips, motion="fast"),
-    "vimeo90k_medium": partial(vimeo90k.find_clips, motion="medium"),
-    "vimeo90k_slow": partial(vimeo90k.find_clips, motion="slow"),
-    "vid4": vid4.find_clips,
-    "udm10": udm10.find_clips,
     "folder": folder.find_clips,
 }
 
@@ -32,16 +26,12 @@ def find_clips(dataset: str, split: str, root: Path, degradation: str) -> list[C
     root: the data root, in which each data set has its own folder; for photo_motion and folder, the folder
     itself. Raises InputError where the data set's folder is missing, and for names that do not exist.
     """
-    source = get_source(dataset)
-    for kind, name, known in (
-        (f"split of {dataset}", split, source.splits),
-        ("degradation", degradation, DEGRADATIONS),
-    ):
-        if name not in known:
-            raise InputError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
+    source = get_data_set(dataset)
+    check_known(f"split of {dataset}", split, source.splits)
+    check_known("degradation", degradation, DEGRADATIONS)
     if not source.folder(root).is_dir():
         raise InputError(f"{source.folder(root)}: there is no such folder; {source.how_to_get}")
-    clips = DATASETS[dataset](split, Path(root), degradation)
+    clips = LAYOUTS[source.layout](source, split, Path(root), degradation)
     return [replace(clip, dataset=dataset, split=split) for clip in clips]
 
 

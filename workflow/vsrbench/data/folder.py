@@ -18,14 +18,14 @@ import numpy as np
 from vsrbench.core.errors import InputError
 from vsrbench.data.clips import Clip, cut_to_scale
 from vsrbench.data.layout import numbered_frames
-from vsrbench.data.sources import SOURCES
+from vsrbench.data.registry import DataSet
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
 
-def find_clips(split: str, root: Path, degradation: str) -> list[Clip]:
+def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
     """The clips in `root`, by name; other files are passed over."""
-    paths = sorted(path for path in SOURCES["folder"].folder(root).iterdir() if path.name[0] != ".")
+    paths = sorted(path for path in dataset.folder(root).iterdir() if path.name[0] != ".")
     lq = root / f"{degradation}x4"
     return [
         _video_clip(path, degradation)

@@ -8,8 +8,20 @@ from pathlib import Path
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import ROOT
 from vsrbench.data.clips import Clip
+from vsrbench.data.registry import DataSet
 
 CLIP_LIST = ROOT / "workflow" / "reference" / "clips.csv"
+
+
+def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
+    """The clips of a data set in the layout `listed`, which BasicSR and MMagic use.
+
+    <root>/<dataset.folder>/<clip>/<frame>.png    the ground truth, frames numbered from 0
+    <its parent>/BIx4/<clip>/<frame>.png          (or BDx4, ...); without it LQ frames are made
+    """
+    gt = dataset.folder(root)
+    lq = gt.parent / f"{degradation}x4"
+    return listed_clips(dataset.name, split, degradation, dataset.frame, lambda clip: (gt / clip, lq / clip))
 
 
 def listed_clips(

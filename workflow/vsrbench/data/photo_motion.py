@@ -29,6 +29,7 @@ from vsrbench.data import moving_layers
 from vsrbench.data.clips import Clip, write_frame
 from vsrbench.data.degradation import DEGRADATIONS, SCALE, degrade
 from vsrbench.data.manifest import digest, read_manifest, write_manifest
+from vsrbench.data.registry import DataSet
 
 NAME = "photo_motion"
 MIN_SIZE, MAX_SIZE = 32, 352  # beyond, the smallest photograph would be magnified more than twofold
@@ -85,7 +86,7 @@ def generate(
     )
 
 
-def find_clips(split: str, root: Path, degradation: str) -> list[Clip]:
+def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
     """The clips that the manifest in `root` lists; refuses a manifest of another degradation."""
     manifest = read_manifest(Path(root) / "manifest.json", degradation=degradation)
     return [

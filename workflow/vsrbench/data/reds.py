@@ -19,12 +19,12 @@ from pathlib import Path
 
 from vsrbench.data.clips import Clip
 from vsrbench.data.layout import listed_clips
-from vsrbench.data.sources import SOURCES
+from vsrbench.data.registry import DataSet
 
 
-def find_clips(split: str, root: Path, degradation: str) -> list[Clip]:
+def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
     """The clips of REDS that lie under `root`."""
-    train = SOURCES["reds"].folder(root)
+    train = dataset.folder(root)
     val = root / train.relative_to(root).as_posix().replace("train", "val")
 
     def folders(clip: str) -> tuple[Path, Path]:

@@ -13,7 +13,7 @@ from vsrbench.data.clips import Clip, describe_size
 from vsrbench.data.datasets import find_clips
 from vsrbench.data.degradation import degrade
 from vsrbench.data.manifest import digest, fingerprint, write_manifest
-from vsrbench.data.sources import get_source
+from vsrbench.data.registry import get_data_set
 
 # Implementations of one degradation differ by a grey level where a value lies halfway; a frame of another
 # degradation, time or phase differs by more almost everywhere.
@@ -35,7 +35,7 @@ def verify(
     `name` is what the study calls a `folder`. Where whole clips are missing the data set is a subset, and the
     manifest says of how many clips. `workers` clips are checked at once.
     """
-    root, source = Path(root), get_source(dataset)
+    root, source = Path(root), get_data_set(dataset)
     clips = [clip for split in source.splits for clip in find_clips(dataset, split, root, degradation)]
     if not clips:
         raise InputError(f"{source.folder(root)}: holds no clip of {dataset}; {source.how_to_get}")

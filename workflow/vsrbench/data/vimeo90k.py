@@ -18,12 +18,12 @@ from pathlib import Path
 
 from vsrbench.core.errors import InputError
 from vsrbench.data.clips import Clip
-from vsrbench.data.sources import SOURCES
+from vsrbench.data.registry import DataSet
 
 
-def find_clips(split: str, root: Path, degradation: str, motion: str | None = None) -> list[Clip]:
-    """The listed clips that lie under `root`; motion (fast, medium or slow): that part of the test clips."""
-    gt = SOURCES["vimeo90k"].folder(root)
+def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
+    """The listed clips that lie under `root`; each part of the test clips has its own list."""
+    gt = dataset.folder(root)
     lq = _low_quality(gt, root, degradation)
     frames = [f"im{t}.png" for t in range(1, 8)]
     return [
@@ -36,17 +36,16 @@ def find_clips(split: str, root: Path, degradation: str, motion: str | None = No
             scored=(3,),
             size=(256, 448),
         )
-        for name in _names(gt.parent, split, motion)
+        for name in _names(dataset, gt.parent, split)
         if (gt / name).is_dir()
     ]
 
 
-def _names(folder: Path, split: str, motion: str | None) -> list[str]:
-    if motion:
-        return _read_list(folder / f"sep_{motion}_testset.txt", SOURCES[f"vimeo90k_{motion}"].splits["test"])
+def _names(dataset: DataSet, folder: Path, split: str) -> list[str]:
     if split == "validation":
-        return _names(folder, "test", None)[::400]
-    return _read_list(folder / f"sep_{split}list.txt", SOURCES["vimeo90k"].splits[split])
+        return _names(dataset, folder, "test")[::400]
+    clip_list = "sep_trainlist.txt" if split == "train" else dataset.test_list
+    return _read_list(folder / clip_list, dataset.splits[split])
 
 
 def _read_list(path: Path, expected: int) -> list[str]:

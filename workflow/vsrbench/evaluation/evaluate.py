@@ -1,4 +1,4 @@
-"""Restore and score a data set's test clips, by a network or bicubic: one row per frame."""
+"""Restore and score a data set's test clips, by a network or a baseline: one row per frame."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from models.baselines import Bicubic
+from models.baselines import BASELINES, Baseline
 from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.device import choose_device
 from vsrbench.core.errors import InputError
@@ -53,23 +53,24 @@ def evaluate(
 ) -> None:
     """Restore and score the test clips of a verified or generated data set.
 
-    `config` is a resolved variant and `weights` the weights trained for it; without both, frames are
-    upscaled by bicubic interpolation. Writes one row (COLUMNS) per scored frame to the CSV file `rows`, and
-    the sample frames of the first clips (`saved_frames`) to the folder `frames`. `mode`, `tile_overlap` (LQ
-    pixels) and `precision` are those of `restore_clip`. The column of a metric that is not in `metrics` or
-    cannot be computed (see `Scorer.score`) is empty; the PSNR of identical frames is `inf`.
+    `config` is a resolved variant and `weights` the weights trained for it; a baseline has neither. Writes
+    one row (COLUMNS) per scored frame to the CSV file `rows`, and the sample frames of the first clips
+    (`saved_frames`) to the folder `frames`. `mode`, `tile_overlap` (LQ pixels) and `precision` are those of
+    `restore_clip`. The column of a metric that is not in `metrics` or cannot be computed (see `Scorer.score`)
+    is empty; the PSNR of identical frames is `inf`.
 
     Raises InputError if only one of `config` and `weights` is given, if the frames have another degradation
     than `degradation`, and if a network cannot restore a clip.
     """
-    if any((given is None) != (variant == "bicubic") for given in (config, weights)):
-        raise InputError(f"{variant}: give both --config and --weights, or neither for bicubic")
+    if any((given is None) != (variant in BASELINES) for given in (config, weights)):
+        baselines = ", ".join(BASELINES)
+        raise InputError(f"{variant}: give --config and --weights, or neither for a baseline ({baselines})")
     if lpips_weights is not None and not Path(lpips_weights).is_dir():
         raise InputError(f"--lpips-weights: {lpips_weights} is not a folder; correct the path")
     target = choose_device(device)
     clips = load_clips(manifest, "test", degradation)
     if config is None or weights is None:
-        restore, method = _bicubic(target), _describe_bicubic()
+        restore, method = _enlarge(BASELINES[variant], target), _describe_baseline()
     else:
         resolved = load_variant(config)
         restore = _network(resolved, weights, mode, tile_overlap, precision, target)
@@ -90,18 +91,18 @@ def evaluate(
         pd.DataFrame(found, columns=list(COLUMNS)).to_csv(partial, index=False, float_format="%.6f")
 
 
-def _bicubic(device: torch.device) -> Restore:
-    """Upscale the scored frames by MATLAB's bicubic interpolation."""
+def _enlarge(baseline: Baseline, device: torch.device) -> Restore:
+    """Upscale the scored frames by a baseline."""
 
     def restore(clip: Clip) -> Iterator[np.ndarray]:
         for lq in _read_lq(clip)[list(clip.scored)]:
-            frame = torch.from_numpy(lq).to(device).movedim(-1, 0)[None, None].float() / 255
-            yield to_uint8(Bicubic()(frame)[0, 0]).movedim(0, -1).cpu().numpy()
+            frame = torch.from_numpy(lq).to(device).movedim(-1, 0).float() / 255
+            yield to_uint8(baseline.enlarge(frame)).movedim(0, -1).cpu().numpy()
 
     return restore
 
 
-def _describe_bicubic() -> dict[str, str | int]:
+def _describe_baseline() -> dict[str, str | int]:
     return {
         **{"mode": "whole_frame", "tile_overlap": "", "precision": "float32", "num_frames": 1},
         **{"trained_on": "", "config_digest": ""},

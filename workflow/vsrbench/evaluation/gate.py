@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from models.baselines import ANCHOR
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import ROOT, atomic_write
 from vsrbench.core.metric_table import METRICS
@@ -20,7 +21,6 @@ from vsrbench.data.datasets import load_clips
 from vsrbench.data.degradation import SCALE
 from vsrbench.data.manifest import read_manifest
 from vsrbench.evaluation.gate_diagnosis import find_cause
-from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import read_rows
 
 ANCHORS = ROOT / "workflow" / "reference" / "anchors.csv"
@@ -58,10 +58,10 @@ def gate(*, rows: Path, manifest: Path, out: Path, min_frames: int = 1, min_edge
     `min_frames` or an edge of less than `min_edge` LQ pixels, so that the study's networks cannot restore it.
     """
     found = read_rows(rows)
-    if set(found["variant"]) != {BASELINE}:
+    if set(found["variant"]) != {ANCHOR.name}:
         raise InputError(
-            f"{rows}: expected scores of {BASELINE}, got {', '.join(found['variant'].unique())}; "
-            f"pass the rows of {BASELINE}"
+            f"{rows}: expected scores of {ANCHOR.name}, got {', '.join(found['variant'].unique())}; "
+            f"pass the rows of {ANCHOR.name}"
         )
     clips = load_clips(manifest, "test")
     _check_restorable(read_manifest(manifest), min_frames, min_edge)
@@ -71,12 +71,12 @@ def gate(*, rows: Path, manifest: Path, out: Path, min_frames: int = 1, min_edge
         "dataset": clips[0].dataset,
         "degradation": clips[0].degradation,
         "checks": checks,
-        "note": None if checks else "no published bicubic score for these clips; nothing to check against",
+        "note": None if checks else f"no published {ANCHOR.name} score for these clips to check against",
         "averages": json.loads(averages[["clip_mean", "frame_mean"]].to_json(orient="index")),
         "infinite_psnr_frames": int(averages["infinite"].max()),
     }
     for check in checks:
-        logger.info("%(dataset)s %(clip)s: bicubic %(psnr).4f dB, published %(anchor_psnr)s dB", check)
+        logger.info("%(dataset)s %(clip)s: %(psnr).4f dB, published %(anchor_psnr)s dB", check)
     if not checks:
         logger.info("%s: %s", report["dataset"], report["note"])
     with atomic_write(out) as partial:
@@ -133,7 +133,7 @@ def _check(rows: pd.DataFrame, clips: list[Clip], anchor: dict[str, Any]) -> dic
     if not _meets(psnr, ssim, anchor):
         cause = find_cause(clips, {"RGB": means["psnr_rgb"], "Y": means["psnr_y"]}, anchor)
         raise InputError(
-            f"{where}: bicubic scores {psnr:.4f} dB / {ssim:.4f} on {anchor['channel']}, published: "
+            f"{where}: {ANCHOR.name} scores {psnr:.4f} dB / {ssim:.4f} on {anchor['channel']}, published: "
             f"{anchor['psnr_db']} dB / {anchor['ssim']}; likely cause: {cause}"
         )
     return anchor | {"psnr": round(psnr, 6), "ssim": round(ssim, 6)}

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from models.baselines import Bicubic
+from models.baselines import ANCHOR
 from vsrbench.data.clips import Clip
 from vsrbench.data.degradation import DEGRADATIONS, SCALE, degrade
 from vsrbench.evaluation.inference import to_uint8
@@ -98,7 +98,7 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
 def _gain_of_swapping(clip: Clip) -> float:
     """Change in dB of bicubic's PSNR on Y if red and blue are swapped in both frames; over a few frames."""
     lq, gt = clip.read(range(0, clip.num_frames, max(clip.num_frames // 5, 1)))
-    enlarged = to_uint8(Bicubic()(torch.from_numpy(lq).movedim(-1, 1)[None].float() / 255))[0]
+    enlarged = to_uint8(ANCHOR.enlarge(torch.from_numpy(lq).movedim(-1, 1).float() / 255))
     restored = enlarged.movedim(1, -1)
     swapped = psnr(restored.flip(-1), gt[..., ::-1].copy(), channel="y")
     return float(np.mean(swapped - psnr(restored, gt, channel="y")))

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from models.baselines import Bicubic
+from models.baselines import ANCHOR
 from models.config import ModelConfig
 from models.vsr_transformer import SCALE, VSRTransformer
 from vsrbench.core.config import load_variant
@@ -189,7 +189,7 @@ def worst_patch(lq: np.ndarray, gt: np.ndarray, patch: int) -> tuple[int, int]:
 
     `lq`, uint8 (h, w, 3), and `gt`, uint8 (4h, 4w, 3), are one frame; `patch` is an edge in LQ pixels.
     """
-    enlarged = Bicubic()(torch.from_numpy(lq).movedim(-1, 0)[None, None].float())[0, 0].movedim(0, -1)
+    enlarged = ANCHOR.enlarge(torch.from_numpy(lq).movedim(-1, 0).float()).movedim(0, -1)
     error = ((enlarged.clamp(0, 255).numpy() - gt) ** 2).mean(-1)
     edge = SCALE * patch
     rows, columns = (size // edge for size in error.shape)

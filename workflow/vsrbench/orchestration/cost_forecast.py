@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from vsrbench.core.config import Variant, check_schema, read_yaml, resolve_variant
+from vsrbench.core.config import Variant, read_yaml, resolve_variant
 from vsrbench.core.device import choose_device
 from vsrbench.data.photo_motion import PHOTOGRAPHS
+from vsrbench.data.registry import DATA_SETS
 from vsrbench.evaluation.tiling import tile_spans
 from vsrbench.orchestration.operation_count import (
     TrainingCost,
@@ -15,22 +16,12 @@ from vsrbench.orchestration.operation_count import (
     tile_operations,
     training_cost,
 )
+from vsrbench.orchestration.study import check_settings
 from vsrbench.orchestration.training_speed import STEPS, Calibration, calibrate
 from vsrbench.training.checkpoint import KEPT
 
 GIB = 2**30
 HEAD = ("", "trainings", "hours each", "GiB", "scorings", "hours each", "GPU jobs", "GPU-hours")
-
-# Scored frames of the published data sets, and height and width of the low-quality ones.
-SCORED = {
-    "reds4": (400, 180, 320),
-    "vid4": (171, 144, 180),
-    "udm10": (320, 180, 318),
-    "vimeo90k": (7824, 64, 112),
-    "vimeo90k_fast": (1225, 64, 112),
-    "vimeo90k_medium": (4977, 64, 112),
-    "vimeo90k_slow": (1613, 64, 112),
-}
 
 
 def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
@@ -40,7 +31,7 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
     which this device trains the full model; reading frames and computing metrics come on top.
     """
     settings = read_yaml(study)
-    check_schema(settings, "study", study)
+    check_settings(settings, study)
     variants = [resolve_variant(settings, name) for name in settings["variants"]]
     full = next(variant for variant in variants if variant.variant == "full")
     target = choose_device(device)
@@ -87,7 +78,7 @@ def _peak_gib(cost: TrainingCost, windows: int, copies: int, calibration: Calibr
 
 
 def _scores(variant: Variant, dataset: str) -> bool:
-    return dataset == "photo_motion" or variant.model.flow_source != "oracle"
+    return DATA_SETS[dataset].generated or variant.model.flow_source != "oracle"
 
 
 def _tiles(settings: dict[str, Any], variant: Variant, dataset: str) -> int:
@@ -95,7 +86,7 @@ def _tiles(settings: dict[str, Any], variant: Variant, dataset: str) -> int:
     motion = settings["photo_motion"]
     clips = len(PHOTOGRAPHS["test"]) * motion["clips_per_photo"]["test"]
     made = clips * motion["num_frames"], motion["size"] // 4, motion["size"] // 4
-    frames, height, width = {**SCORED, "photo_motion": made}[dataset]
+    frames, height, width = made if DATA_SETS[dataset].generated else DATA_SETS[dataset].scored
     tile, overlap = variant.model.feat_size, settings["evaluation"]["tile_overlap"]
     return frames * len(tile_spans(height, tile, overlap)) * len(tile_spans(width, tile, overlap))
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.baselines import ANCHOR, BASELINES, SEED
 from vsrbench.core.config import Variant, check_schema, resolve_variant
 from vsrbench.core.errors import InputError, check_known
 from vsrbench.core.files import ROOT
 from vsrbench.core.metric_table import METRICS
-from vsrbench.data.sources import SOURCES
+from vsrbench.data.registry import DATA_SETS, FOLDER, SCORABLE, TRAINABLE, DataSet
 
 STUDIES = ROOT / "workflow" / "config"
 
@@ -22,20 +23,29 @@ class Study:
     name: str
     settings: dict[str, Any]  # the study file, as its schema describes it
     variants: dict[str, Variant]
+    baselines: tuple[str, ...]
     datasets: tuple[str, ...]  # scored ones that are there
     data_root: Path | None  # where the published data sets lie
     left_out: tuple[str, ...]  # data sets that were to be scored if present, and where they would lie
 
     def scores(self, variant: str) -> tuple[str, ...]:
         """The data sets that `variant` can be scored on: exact flow is known of generated clips only."""
-        if variant != "bicubic" and self.variants[variant].model.flow_source == "oracle":
-            return tuple(dataset for dataset in self.datasets if dataset == "photo_motion")
+        if variant in self.variants and self.variants[variant].model.flow_source == "oracle":
+            return tuple(dataset for dataset in self.datasets if self.data_set(dataset).generated)
         return self.datasets
+
+    def seeds(self, name: str) -> list[int]:
+        """The seeds that a variant or baseline is scored with."""
+        return [SEED] if name in BASELINES else self.settings["seeds"]
+
+    def data_set(self, name: str) -> DataSet:
+        """What is known of a data set; a study's own folders have the entry `folder` in common."""
+        return DATA_SETS.get(name, FOLDER)
 
     def place(self, dataset: str) -> dict[str, Any]:
         """How `vsrbench verify` finds a real data set: its kind, its folder and, for one's own, its name."""
         if dataset in self.settings["folders"]:
-            return {"dataset": "folder", "root": self.settings["folders"][dataset], "name": dataset}
+            return {"dataset": FOLDER.name, "root": self.settings["folders"][dataset], "name": dataset}
         return {"dataset": dataset, "root": self.data_root}
 
     def min_clip_size(self) -> dict[str, int]:
@@ -50,9 +60,8 @@ def load_study(settings: dict[str, Any]) -> Study:
     `lpips_weights`. Raises InputError with one line that names the key or the folder.
     """
     source = f"study {settings.get('study', '?')}"
-    check_schema(settings, "study", source)
-    settings = {"folders": {}, "flow_weights": None} | settings
-    _check_metrics(settings["evaluation"]["metrics"], source)
+    check_settings(settings, source)
+    settings = {"folders": {}, "flow_weights": None, "baselines": [ANCHOR.name]} | settings
     for key, variable in (("data_root", "VSRBENCH_DATA"), ("lpips_weights", "VSRBENCH_LPIPS_WEIGHTS")):
         settings[key] = os.environ.get(variable) or settings.get(key)
     for key in ("lpips_weights", "flow_weights"):
@@ -67,7 +76,7 @@ def load_study(settings: dict[str, Any]) -> Study:
     for dataset, need in settings["evaluate_on"].items():
         if need == "required":
             _require(dataset, root, source)
-        missing = _missing(dataset, root)
+        missing = DATA_SETS[dataset].missing(root)
         if missing is None:
             datasets.append(dataset)
         elif root is not None and not root.is_dir():
@@ -86,17 +95,42 @@ def load_study(settings: dict[str, Any]) -> Study:
     for name, variant in variants.items():
         _check_scoring(settings["evaluation"], name, variant, source)
         _check_flow(settings["train_on"], variant, variants["full"], source)
-        if "photo_motion" in (settings["train_on"], *datasets):
+        if any(DATA_SETS[used].generated for used in (settings["train_on"], *datasets) if used in DATA_SETS):
             _check_window(settings["photo_motion"], name, variant, source)
     _check_sizes(settings, variants, source)
     return Study(
         name=settings["study"],
         settings=settings,
         variants=variants,
+        baselines=tuple(settings["baselines"]),
         datasets=tuple(datasets),
         data_root=root,
         left_out=tuple(left_out),
     )
+
+
+def check_settings(settings: dict[str, Any], source: str | Path) -> None:
+    """Raise InputError, which names `source` and the key, where a study file has a wrong form or name."""
+    check_schema(settings, "study", source)
+    check_known("data set", settings["train_on"], TRAINABLE, f"{source}: train_on")
+    for dataset in settings["evaluate_on"]:
+        check_known("data set", dataset, SCORABLE, f"{source}: evaluate_on")
+    for name in settings.get("folders", {}):
+        if name in DATA_SETS:
+            raise InputError(f"{source}: folders.{name}: is the name of a data set; choose another name")
+    _check_baselines(settings, source)
+    _check_metrics(settings["evaluation"]["metrics"], source)
+
+
+def _check_baselines(settings: dict[str, Any], source: str | Path) -> None:
+    baselines = settings.get("baselines", [ANCHOR.name])
+    for name in baselines:
+        check_known("baseline", name, BASELINES, f"{source}: baselines")
+    if ANCHOR.name not in baselines:
+        raise InputError(f"{source}: baselines: {ANCHOR.name} is missing; the gate rests on it")
+    for name in settings["variants"]:
+        if name in BASELINES:
+            raise InputError(f"{source}: variants: {name} is a baseline; name it under baselines")
 
 
 def check_names(files: Iterable[Path | str], settings: dict[str, Any]) -> None:
@@ -110,14 +144,9 @@ def check_names(files: Iterable[Path | str], settings: dict[str, Any]) -> None:
             raise InputError(f"{file}: study: is {name}, not {file.stem}; correct it, or rename the file")
 
 
-def _missing(dataset: str, root: Path | None) -> Path | None:
-    """The folder or list that a data set lacks; one that is generated lacks nothing."""
-    return None if dataset == "photo_motion" else SOURCES[dataset].missing(root)
-
-
 def _require(dataset: str, root: Path | None, where: str) -> None:
-    source = SOURCES[dataset]
-    if (missing := _missing(dataset, root)) is not None:
+    source = DATA_SETS[dataset]
+    if (missing := source.missing(root)) is not None:
         kind = "folder" if missing == source.folder(root) else "list"
         raise InputError(f"{where}: {dataset} needs the {kind} {missing}; {source.how_to_get}")
 
@@ -145,10 +174,10 @@ def _check_metrics(metrics: list[str], source: str) -> None:
 
 def _check_flow(train_on: str, variant: Variant, full: Variant, source: str) -> None:
     name = variant.variant
-    if variant.model.flow_source == "oracle" and train_on != "photo_motion":
+    if variant.model.flow_source == "oracle" and not DATA_SETS[train_on].generated:
         raise InputError(
             f"{source}: variants: {name} needs exact flow, which {train_on} does not have; leave it out or "
-            "train on photo_motion"
+            f"train on {' or '.join(name for name in TRAINABLE if DATA_SETS[name].generated)}"
         )
     if variant.model.flow_source == "spynet" and variant.model.flow_num_feat != full.model.flow_num_feat:
         raise InputError(

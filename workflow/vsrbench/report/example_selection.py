@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from models.baselines import ANCHOR, BASELINES
 from vsrbench.data.clips import Clip, read_frame
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.degradation import SCALE
+from vsrbench.data.registry import headline_metric
 from vsrbench.evaluation.saved_frames import frame_path
-from vsrbench.report.tables import headline_metric
-from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import Results, StudyFiles
 
 
@@ -58,8 +58,8 @@ def find_example(results: Results, manifest: Path, samples: dict[tuple[str, str]
     rows = results.rows[results.rows["dataset"] == dataset]
     rows = rows[rows["seed"] == rows.groupby("variant")["seed"].transform("min")]
     scores = rows.set_index(["clip", "frame", "variant"])[metric].unstack()
-    others = scores.drop(columns=[BASELINE, "full"]).mean().sort_values()
-    names = [BASELINE, *others.index[:1], "full"]
+    others = scores.drop(columns=["full", *BASELINES], errors="ignore").mean().sort_values()
+    names = [ANCHOR.name, *others.index[:1], "full"]
     folders = {name: samples[dataset, name] for name in names if (dataset, name) in samples}
     places = [
         place
@@ -68,7 +68,7 @@ def find_example(results: Results, manifest: Path, samples: dict[tuple[str, str]
     ]
     if not places:
         return None
-    gains = (scores["full"] - scores[BASELINE])[places].sort_values()
+    gains = (scores["full"] - scores[ANCHOR.name])[places].sort_values()
     name, frame = gains.index[(len(gains) - 1) // 2]
     (clip,) = (clip for clip in load_clips(manifest, "test") if clip.name == name)
     lq, gt = (pictures[0] for pictures in clip.read([frame]))
@@ -81,7 +81,7 @@ def find_example(results: Results, manifest: Path, samples: dict[tuple[str, str]
         samples=folders,
         psnr=scores.loc[(name, frame), names].to_dict(),
         gt=gt,
-        crop=find_crop(restored[BASELINE], gt),
+        crop=find_crop(restored[ANCHOR.name], gt),
     )
 
 

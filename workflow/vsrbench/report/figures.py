@@ -10,15 +10,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
+from models.baselines import BASELINES
 from vsrbench.core.metric_table import METRICS
+from vsrbench.data.registry import headline_metric
 from vsrbench.report import plot_style
 from vsrbench.report.example_selection import find_examples
 from vsrbench.report.figure_list import figures_of
 from vsrbench.report.frame_figures import draw_comparison, draw_errors, draw_profiles
 from vsrbench.report.network_figures import draw_attention, draw_flow, find_inspections
-from vsrbench.report.tables import headline_metric, tidy_table, wide_table
+from vsrbench.report.tables import tidy_table, wide_table
 from vsrbench.results.run_records import read_history
-from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import Results, StudyFiles, read_results, run_of
 
 
@@ -79,8 +80,8 @@ def _draw_cost(axes: Axes, scores: pd.DataFrame, metric: str, cost: str) -> None
     for name in networks.index:
         axes.plot(x[name], y[name], **plot_style.marker(name), zorder=4 if name == "full" else 3)
     axes.step(*pareto_front(x, y), where="post", **plot_style.GUIDE, zorder=1, label="Pareto front")
-    if BASELINE in scores.index:
-        axes.axhline(scores.loc[BASELINE, metric], color=plot_style.BASELINE, linestyle=":", label=BASELINE)
+    for name in scores.index.intersection(list(BASELINES)):
+        axes.axhline(scores.loc[name, metric], color=plot_style.BASELINE, linestyle=":", label=name)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -141,7 +142,7 @@ def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
 def draw_differences(tidy: pd.DataFrame, path: Path) -> None:
     """Every variant's difference from the full model with its 95 % interval; hollow where not resolved."""
     shown = tidy[tidy["headline"] & tidy["difference"].notna()].reset_index()
-    shown = shown[shown["variant"] != BASELINE]
+    shown = shown[~shown["variant"].isin(list(BASELINES))]
     names = list(dict.fromkeys(shown["variant"]))
     datasets = list(tidy.index.unique("dataset"))
     with _by_dataset(path, datasets, names) as panels:
@@ -163,7 +164,7 @@ def draw_differences(tidy: pd.DataFrame, path: Path) -> None:
 def draw_clips(results: Results, path: Path) -> None:
     """Difference from the full model on every clip: mean over seeds, line from the lowest to the highest."""
     clips = results.clips
-    names = [name for name in results.names if name not in ("full", BASELINE)]
+    names = [name for name in results.names if name not in ("full", *BASELINES)]
     with _by_dataset(path, results.datasets, names) as panels:
         for axes, dataset in zip(panels, results.datasets, strict=True):
             scores = clips.loc[dataset, headline_metric(dataset)].unstack("clip")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from models.baselines import ANCHOR
 from vsrbench.core.metric_table import METRICS
+from vsrbench.data.registry import headline_metric
 from vsrbench.report.published_scores import reduced_settings
-from vsrbench.report.tables import headline_metric
-from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import Results
 
 SIGNIFICANT = 0.05
@@ -48,7 +48,7 @@ def find_answers(results: Results, tidy: pd.DataFrame) -> list[Finding]:
     headline = tidy[tidy["headline"]].droplevel("metric")
     findings = []
     for name in results.names:
-        if name not in ("full", BASELINE):
+        if name in results.variants and name != "full":
             rows = headline[headline.index.get_level_values("variant") == name]
             answers = [_answer(dataset, row) for (dataset, _), row in rows.iterrows()]
             variant = results.variants[name]
@@ -91,21 +91,21 @@ def summarise_findings(results: Results, tidy: pd.DataFrame, findings: list[Find
 
 
 def _level(results: Results, tidy: pd.DataFrame, dataset: str) -> str:
-    """What the full model reaches, and how far above bicubic that is."""
+    """What the full model reaches, and how far above the anchor baseline that is."""
     metric = headline_metric(dataset)
     full = tidy.loc[(dataset, "full", metric)]
     said = (
         f"On {dataset} ({_number(full['clips'], 'clip')}, {_number(full['seeds'], 'seed')}) the full model "
         f"reaches {full['mean']:.2f} dB {METRICS[metric].label}"
     )
-    if (dataset, BASELINE, metric) not in tidy.index:
+    if (dataset, ANCHOR.name, metric) not in tidy.index:
         return f"{said}."
-    row = tidy.loc[(dataset, BASELINE, metric)]
+    row = tidy.loc[(dataset, ANCHOR.name, metric)]
     side = "above" if row["difference"] < 0 else "below"
     between = (
         "" if pd.isna(row["low"]) else f" (95 % interval {signed(-row['high'])} to {signed(-row['low'])})"
     )
-    return f"{said}, {abs(row['difference']):.2f} dB {side} bicubic{between}."
+    return f"{said}, {abs(row['difference']):.2f} dB {side} {ANCHOR.name}{between}."
 
 
 def _count(dataset: str, findings: list[Finding]) -> str:

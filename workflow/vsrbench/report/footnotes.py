@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from models.baselines import BASELINES
 from vsrbench.core.config import Variant
 from vsrbench.core.metric_table import INFINITE
 from vsrbench.report.published_scores import reduced_settings
-from vsrbench.results.statistics import BASELINE
 from vsrbench.results.study_results import Results
 
 SAME_SIZE = 0.05  # parameters may differ from full's by this share before it is said
@@ -90,7 +90,7 @@ def _seeds(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     seeds = (
         results.rows.groupby(["dataset", "variant"])["seed"]
         .nunique()
-        .drop(BASELINE, level="variant", errors="ignore")
+        .drop(list(BASELINES), level="variant", errors="ignore")
     )
     if (seeds == 1).all():
         yield Remark(
@@ -188,7 +188,7 @@ def _how_timed(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
 
 def _mixtures(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     """More than one code, machine, budget or way of inference behind one table."""
-    runs, networks = results.runs.values(), results.rows[results.rows["variant"] != BASELINE]
+    runs, networks = results.runs.values(), results.rows[~results.rows["variant"].isin(list(BASELINES))]
     kinds = {
         "training code (digests)": {run.get("code_digest") for run in runs},
         "evaluation code (digests)": set(results.rows["code_digest"]),

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from models.baselines import ANCHOR
 from vsrbench.data.clips import read_frame
 from vsrbench.data.degradation import SCALE
 from vsrbench.evaluation.saved_frames import middle_row, rows_path
@@ -20,7 +21,6 @@ from vsrbench.report.image_panels import (
     rows_of_panels,
     show,
 )
-from vsrbench.results.statistics import BASELINE
 
 ERRORS = Normalize(0, 64)  # 8-bit levels
 FEWEST_FRAMES = 3  # of a temporal profile
@@ -67,7 +67,7 @@ def draw_profiles(examples: list[Example], path: Path) -> None:
     with rows_of_panels(path, rows) as (_, panels):
         for example, (whole, *profiles) in zip(examples, panels, strict=True):
             found = read_profiles(example)
-            start, stop = worst_stretch(found[BASELINE], found["ground truth"], example.gt.shape[0] // 4)
+            start, stop = worst_stretch(found[ANCHOR.name], found["ground truth"], example.gt.shape[0] // 4)
             show(whole, example.gt, example.label)
             row = len(example.gt) // 2
             whole.axhline(row, color="white", linewidth=1.6)

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from models.baselines import BASELINES
 from vsrbench.core.config import ABLATIONS, Variant, read_yaml
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import ROOT
+from vsrbench.data.registry import DATA_SETS
 from vsrbench.report.table_formats import Cell, Note, Row, Table
 from vsrbench.results.study_results import Results
 
 PUBLISHED = ROOT / "workflow" / "reference" / "published_results.csv"
-NAMES = {"reds4": "REDS4", "vimeo90k": "Vimeo-90K-T", "vid4": "Vid4", "udm10": "UDM10"}
-OURS = {"VSRT": "full", "Bicubic": "bicubic"}  # what we run of what was published
+NAMES = {name: dataset.published_as for name, dataset in DATA_SETS.items() if dataset.published_as}
+# What we run of what was published.
+OURS = {"VSRT": "full"} | {
+    baseline.published_as: name for name, baseline in BASELINES.items() if baseline.published_as
+}
 # What the released recipes (commit 8770126) have otherwise than full.yaml, which is the one for REDS, by what
 # they train on; and the one behind the scores on each data set.
 _RECIPES = {"reds": {}, "vimeo90k": {"num_frames": 7, "depth": 7, "batch_size": 16}}
@@ -137,7 +142,7 @@ def published_table(results: Results, compared: pd.DataFrame) -> Table:
         notes.append(Note("Nothing was scored here that has a published value."))
     notes.append(
         Note(
-            "Run here are the full model (VSRT) and bicubic; where nothing was measured or reported the cell "
+            f"Run here are {' and '.join(OURS)}; where nothing was measured or reported the cell "
             "is empty. Averages are means over clips; papers do not always say whether theirs are."
         )
     )

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from models.baselines import BASELINES
 from vsrbench.core.files import atomic_write
 from vsrbench.core.metric_table import METRICS, SHOWN
+from vsrbench.data.registry import headline_metric
 from vsrbench.report.footnotes import find_remarks, given_exact_flow
 from vsrbench.report.published_scores import PUBLISHED, compare_with_published, published_table
 from vsrbench.report.table_formats import Cell, Note, Row, Table, to_latex, to_markdown, to_text
 from vsrbench.results.statistics import (
-    BASELINE,
     average_frames,
     compare_with_full,
     factorial_effects,
@@ -66,11 +67,6 @@ def make_tables(
             partial.write_text(page)
 
 
-def headline_metric(dataset: str) -> str:
-    """PSNR as the data set is published in: on Y for Vid4, Vimeo-90K-T and UDM10, on RGB for the rest."""
-    return "psnr_y" if dataset.startswith(("vid4", "vimeo90k", "udm10")) else "psnr_rgb"
-
-
 def tidy_table(results: Results) -> pd.DataFrame:
     """Index (dataset, variant, metric): mean, spread, difference from full and its tests, runs behind them.
 
@@ -105,7 +101,7 @@ def _facts(results: Results) -> pd.DataFrame:
             "frames": len(rows) // len(seeds),
             "code_digests": " ".join(sorted(rows["code_digest"].unique())),
             "evaluations": " ".join(f"evaluations/{dataset}/{variant}/seed_{seed}.csv" for seed in seeds),
-            "runs": "" if variant == BASELINE else " ".join(f"runs/{variant}/seed_{seed}" for seed in seeds),
+            "runs": "" if variant in BASELINES else " ".join(f"runs/{variant}/seed_{seed}" for seed in seeds),
         }
     table = pd.DataFrame.from_dict(facts, orient="index")
     return table.rename_axis(["dataset", "variant"])
@@ -133,7 +129,7 @@ def wide_table(results: Results, tidy: pd.DataFrame) -> pd.DataFrame:
 
 
 def _title(results: Results, name: str) -> str:
-    return "Bicubic" if name == BASELINE else results.variants[name].title
+    return (BASELINES.get(name) or results.variants[name]).title
 
 
 def _costs(results: Results, name: str) -> dict[str, float]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from models.baselines import BASELINES, SEED
 from vsrbench.core.config import read_yaml
 from vsrbench.core.errors import InputError
 from vsrbench.core.provenance import config_digest
-from vsrbench.results.statistics import BASELINE, average_clips
+from vsrbench.results.statistics import average_clips
 from vsrbench.results.study_results import read_rows
 
 PICTURES = 4  # restored frames for each data set
@@ -51,7 +52,7 @@ class Record:
 
 
 def find_records(study_folder: Path) -> Iterator[Record]:
-    """One for each training that has begun, one for the baseline, one for the study's tables.
+    """One for each training that has begun, one for each baseline, one for the study's tables.
 
     Of a study whose table is there, what it does not rest on is left out, unless it is newer: see `_current`.
     Raises InputError for a folder that holds no study, and for a log that cannot be read.
@@ -65,17 +66,12 @@ def find_records(study_folder: Path) -> Iterator[Record]:
         for run in filter(is_current, sorted(study_folder.glob(f"runs/{config.stem}/seed_*"))):
             yield _training(study_folder, read_yaml(config), run, is_current)
     study = {"study": study_folder.name}
-    baseline = Record(
-        f"{BASELINE}-seed_0",
-        BASELINE,
-        "baseline",
-        study,
-        study | {"variant": BASELINE, "seed": 0},
-        [*study.values()],
-    )
-    _add_scores(baseline, study_folder, BASELINE, 0, is_current)
-    if baseline.tables:
-        yield baseline
+    for name in BASELINES:
+        config = study | {"variant": name, "seed": SEED}
+        baseline = Record(f"{name}-seed_{SEED}", name, "baseline", study, config, [*study.values()])
+        _add_scores(baseline, study_folder, name, SEED, is_current)
+        if baseline.tables:
+            yield baseline
     tables = {path.stem: pd.read_csv(path) for path in sorted(study_folder.glob("tables/*.csv"))}
     if tables:
         figures = {path.stem: [path] for path in sorted(study_folder.glob("figures/*.png"))}

@@ -13,9 +13,9 @@ import pandas as pd
 from scipy import stats
 from scipy.optimize import elementwise
 
+from models.baselines import BASELINES
 from vsrbench.core.metric_table import INFINITE, METRICS
 
-BASELINE = "bicubic"  # has no seeds: scored once, as seed 0
 CONFIDENCE = 0.95
 
 
@@ -84,7 +84,7 @@ def compare_with_full(clips: pd.DataFrame) -> pd.DataFrame:
     found = {}
     for dataset, metric, scores in _score_tables(clips):
         for variant in [name for name in scores if name != "full" and "full" in scores]:
-            paired = pair(scores[variant], scores["full"], scored_once=variant == BASELINE)
+            paired = pair(scores[variant], scores["full"], scored_once=variant in BASELINES)
             if paired.size:
                 estimate = estimate_effect(paired)
                 found[dataset, variant, metric] = [*estimate, permutation_p(paired), *paired.shape]

@@ -8,10 +8,11 @@ from typing import Any, Self
 
 import pandas as pd
 
+from models.baselines import BASELINES
 from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.metric_table import METRICS
-from vsrbench.results.statistics import BASELINE, average_clips
+from vsrbench.results.statistics import average_clips
 
 COLUMNS = (
     "study",
@@ -61,7 +62,7 @@ class StudyFiles:
 
 @dataclass(frozen=True)
 class Results:
-    """A study's measurements. The variants are in the order of the study file; the baseline comes last."""
+    """A study's measurements. The variants are in the order of the study file; baselines come last."""
 
     rows: pd.DataFrame  # one row for each scored frame
     variants: dict[str, Variant]
@@ -71,9 +72,9 @@ class Results:
 
     @property
     def names(self) -> list[str]:
-        """Of all that was scored, full first and the baseline last."""
+        """Of all that was scored, full first and the baselines last."""
         scored = set(self.rows["variant"])
-        return [name for name in (*self.variants, BASELINE) if name in scored]
+        return [name for name in (*self.variants, *BASELINES) if name in scored]
 
     @property
     def datasets(self) -> list[str]:
