@@ -14,6 +14,7 @@ import yaml
 from models.config import ModelConfig
 from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.files import ROOT
+from vsrbench.core.old_results import refuse_old_names
 
 ABLATIONS = ROOT / "ablations"
 SCHEMAS = ROOT / "workflow" / "schemas"
@@ -146,6 +147,7 @@ def load_variant(path: Path) -> Variant:
     """Load a resolved variant from `results/<study>/configs/<variant>.yaml`; InputError for another file."""
     data = read_yaml(path)
     try:
+        refuse_old_names(path, (*data["model"], *data["training"]))
         sections: dict[str, Any] = {
             "model": ModelConfig(**data.pop("model")),
             "training": TrainingConfig(**data.pop("training")),

@@ -11,6 +11,7 @@ from vsrbench.core.config import Variant, check_schema, resolve_variant
 from vsrbench.core.errors import InputError, check_known
 from vsrbench.core.files import ROOT
 from vsrbench.core.metric_table import METRICS
+from vsrbench.core.old_results import refuse_old_study
 from vsrbench.data.registry import DATA_SETS, FOLDER, SCORABLE, TRAINABLE, DataSet
 
 STUDIES = ROOT / "workflow" / "config"
@@ -70,6 +71,7 @@ def load_study(settings: dict[str, Any]) -> Study:
                 f"{source}: {key}: {settings[key]} is not there; correct the path or set it to null"
             )
     _check_writable(Path("results") / settings["study"])
+    refuse_old_study(Path("results") / settings["study"])
     root = Path(settings["data_root"]) if settings["data_root"] else None
     _require(settings["train_on"], root, source)
     datasets, left_out = [], []

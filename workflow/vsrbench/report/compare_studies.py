@@ -11,6 +11,7 @@ from tabulate import tabulate
 from vsrbench.core.config import read_yaml
 from vsrbench.core.errors import InputError
 from vsrbench.core.metric_table import METRICS, SHOWN
+from vsrbench.core.old_results import refuse_old_study
 
 MIN_DIGITS = 3  # of a change of score, which is often less than the last digit of the score itself
 COSTS = ("latency_ms", "peak_memory_gib", "parameters_m")
@@ -62,6 +63,7 @@ def _signed(digits: int) -> Callable[[float], str]:
 
 
 def _read(folder: Path) -> pd.DataFrame:
+    refuse_old_study(folder)
     path = Path(folder) / "tables" / "ablations.csv"
     try:
         return pd.read_csv(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from vsrbench.core.errors import InputError
+from vsrbench.core.old_results import refuse_old_study
 from vsrbench.report.tables import COSTS
 from vsrbench.results.statistics import average_clips
 from vsrbench.results.study_results import read_rows
@@ -21,6 +22,7 @@ def explain(table: Path, cell: str) -> None:
     `ablations.csv`. Raises InputError for a cell that the table does not have.
     """
     wide = Path(table).with_name("ablations.csv")
+    refuse_old_study(wide.parent.parent)
     try:
         rows = pd.read_csv(wide, dtype={"code_digests": str, "runs": str}, keep_default_na=True)
     except (OSError, ValueError) as error:

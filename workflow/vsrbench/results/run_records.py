@@ -12,6 +12,7 @@ import pandas as pd
 from models.baselines import BASELINES, SEED
 from vsrbench.core.config import read_yaml
 from vsrbench.core.errors import InputError
+from vsrbench.core.old_results import refuse_old_study
 from vsrbench.core.provenance import config_digest
 from vsrbench.results.statistics import average_clips
 from vsrbench.results.study_results import read_rows
@@ -57,6 +58,7 @@ def find_records(study_folder: Path) -> Iterator[Record]:
     Of a study whose table is there, what it does not rest on is left out, unless it is newer: see `_current`.
     Raises InputError for a folder that holds no study, and for a log that cannot be read.
     """
+    refuse_old_study(study_folder)
     if not (study_folder / "configs").is_dir():
         raise InputError(
             f"{study_folder}: no study (configs/ is missing); name a folder such as results/demo"

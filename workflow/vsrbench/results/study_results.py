@@ -12,6 +12,7 @@ from models.baselines import BASELINES
 from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.metric_table import METRICS
+from vsrbench.core.old_results import refuse_old_names
 from vsrbench.results.statistics import average_clips
 
 COLUMNS = (
@@ -109,6 +110,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         )
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; run the study again") from None
+    refuse_old_names(path, rows)
     missing = [column for column in COLUMNS if column not in rows]
     if missing or rows.empty:
         fault = f"has no column {missing[0]}" if missing else "holds no row"

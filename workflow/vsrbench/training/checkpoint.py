@@ -18,6 +18,7 @@ import torch
 
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import atomic_write
+from vsrbench.core.old_results import refuse_old_names
 
 logger = logging.getLogger("vsrbench")
 
@@ -46,6 +47,7 @@ def load_latest(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None
     as after a change of code, and else an InputError: days of work are not thrown away unasked.
     """
     state = next(filter(None, map(_load, list_checkpoints(folder))), None)
+    refuse_old_names(folder, state["identity"] if state else ())
     if state is None or state["identity"] == identity:
         return state
     known = state["identity"]
