@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vsrbench.evaluation.inference import restore_values, to_uint8
+from vsrbench.evaluation.inference import restore_clip, to_uint8
 from vsrbench.evaluation.tiling import centred_window, tile_spans
 
 TABLES = json.loads((Path(__file__).parent / "tables.json").read_text())
@@ -50,7 +50,7 @@ def recorded_sources(tiles, copies, size):
 
 def test_tiled_procedure(golden, network):
     lq = golden.array("in/tile_lrs_u8")[0].transpose(0, 2, 3, 1)
-    (restored,) = restore_values(network(2), lq, mode="tiled", frames=[2])
+    (restored,) = restore_clip(network(2), lq, frames=[2])
     golden.assert_close(restored[None], "out/tiled_center_strided_ffn2", 2e-5, stride=3)
 
 

@@ -3,18 +3,12 @@
 import csv
 
 import pytest
+from tiny_training import MODEL
 
 from vsrbench.benchmarks import network
 from vsrbench.core.errors import InputError
 
-TINY = dict(
-    num_feat=4,
-    depth=1,
-    num_extract_blocks=1,
-    num_reconstruct_blocks=1,
-    num_feed_forward_blocks=1,
-    flow_num_feat=4,
-)
+TINY = {key: value for key, value in MODEL.items() if key not in ("num_frames", "feat_size")}
 
 
 def test_measures_stand_in_one_table_with_their_plain_counterparts(tmp_path, capsys):

@@ -3,40 +3,35 @@
 import numpy as np
 import pytest
 import torch
+from small_network import small_network
 
-from models import build_model
 from models.config import ModelConfig
 from vsrbench.benchmarks.released_procedure import plain_tiled
 from vsrbench.core.errors import InputError
 from vsrbench.evaluation.inference import (
+    RestoreOptions,
     _chain,
     _SharedWork,
     restore_clip,
-    restore_values,
+    to_frame,
     to_uint8,
 )
 from vsrbench.evaluation.tiling import consecutive_windows, tile_spans
 
-SMALL = dict(
-    num_feat=8,
-    feat_size=16,
-    patch_size=4,
-    depth=2,
-    num_extract_blocks=1,
-    num_reconstruct_blocks=1,
-    num_feed_forward_blocks=1,
-    flow_num_feat=8,
-)
-
 
 def small_model(**options):
-    torch.manual_seed(0)
-    model = build_model(ModelConfig(**SMALL | options))
+    model = small_network(**options)
     with torch.no_grad():  # the norms' affine maps start as ones and zeros, which would hide mistakes
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.add_(0.2 * torch.randn_like(parameter))
     return model.eval()
+
+
+def frames_of(model, lq, mode, precision="float32", **inputs):
+    """The restored clip in 8 bits."""
+    options = RestoreOptions(mode, precision=precision)
+    return np.stack([to_frame(image) for image in restore_clip(model, lq, options, **inputs)])
 
 
 def random_clip(length, height, width):
@@ -65,7 +60,7 @@ def to_tensor(lq):
 )
 def test_tiled_is_the_plain_procedure(length, height, width, options):
     model, lq = small_model(**options), random_clip(length, height, width)
-    restored = list(restore_values(model, lq, mode="tiled"))
+    restored = list(restore_clip(model, lq, RestoreOptions("tiled")))
     assert len(restored) == length
     with torch.no_grad():
         for frame, image in enumerate(restored):
@@ -75,8 +70,8 @@ def test_tiled_is_the_plain_procedure(length, height, width, options):
 def test_picking_frames_changes_nothing():
     model, lq = small_model(norm="channel"), random_clip(9, 16, 20)
     for mode in ("tiled", "whole_frame"):
-        every = list(restore_clip(model, lq, mode=mode))
-        some = list(restore_clip(model, lq, mode=mode, frames=[7, 0, 4]))
+        every = frames_of(model, lq, mode)
+        some = frames_of(model, lq, mode, frames=[7, 0, 4])
         assert all(
             np.abs(every[frame].astype(int) - image).max() <= 1
             for frame, image in zip((0, 4, 7), some, strict=True)
@@ -85,7 +80,7 @@ def test_picking_frames_changes_nothing():
 
 def test_whole_frame_of_whole_patches_is_the_network_itself():
     model, lq = small_model(norm="channel"), random_clip(5, 20, 28)
-    restored = np.stack(list(restore_clip(model, lq, mode="whole_frame")))
+    restored = frames_of(model, lq, "whole_frame")
     with torch.no_grad():
         expected = to_uint8(model(to_tensor(lq))[0]).permute(0, 2, 3, 1).numpy()
     assert np.abs(restored.astype(int) - expected).max() <= 1
@@ -95,16 +90,15 @@ def test_whole_frame_of_whole_patches_is_the_network_itself():
 @pytest.mark.parametrize("length, height, width", [(1, 5, 3), (2, 16, 21), (4, 9, 40), (11, 18, 18)])
 def test_whole_frame_takes_any_size_and_length(length, height, width):
     lq = random_clip(length, height, width)
-    restored = list(restore_clip(small_model(norm="channel"), lq, mode="whole_frame"))
-    assert [image.shape for image in restored] == [(4 * height, 4 * width, 3)] * length
-    assert all(image.dtype == np.uint8 for image in restored)
+    restored = frames_of(small_model(norm="channel"), lq, "whole_frame")
+    assert restored.shape == (length, 4 * height, 4 * width, 3) and restored.dtype == np.uint8
 
 
 def test_whole_frame_fills_up_to_whole_patches_by_repeating_the_edge():
     model, lq = small_model(norm="channel"), random_clip(5, 18, 21)
     filled = np.pad(lq, ((0, 0), (0, 2), (0, 3), (0, 0)), mode="edge")
-    restored = np.stack(list(restore_clip(model, lq, mode="whole_frame")))
-    expected = np.stack(list(restore_clip(model, filled, mode="whole_frame")))[:, :72, :84]
+    restored = frames_of(model, lq, "whole_frame")
+    expected = frames_of(model, filled, "whole_frame")[:, :72, :84]
     assert np.array_equal(restored, expected)
 
 
@@ -144,13 +138,13 @@ def test_oracle_flows_reach_the_network():
     flows = random_flows(5, 16, 20)
     flows[0][0] = flows[1][4] = 0  # an end's neighbour is the frame itself
     restored = np.stack(
-        [image.numpy() for image in restore_values(model, lq, mode="whole_frame", flows=flows)]
+        [image.numpy() for image in restore_clip(model, lq, RestoreOptions("whole_frame"), flows=flows)]
     )
     with torch.no_grad():
         given = tuple(torch.from_numpy(flow)[None] for flow in flows)
         expected = model(to_tensor(lq), given)[0].numpy()
     assert np.abs(restored - expected).max() < 1e-4
-    assert len(list(restore_clip(model, lq, mode="tiled", flows=flows))) == 5
+    assert len(frames_of(model, lq, "tiled", flows=flows)) == 5
 
 
 def test_oracle_flow_between_distant_frames_follows_the_path():
@@ -194,7 +188,7 @@ def test_work_shared_between_windows_is_bounded_and_done_once(monkeypatch):
     monkeypatch.setattr(
         model.spynet, "forward", lambda ref, supp: pairs.append(len(ref)) or spynet(ref, supp)
     )
-    list(restore_values(model, lq, mode="tiled"))
+    list(restore_clip(model, lq, RestoreOptions("tiled")))
     assert sum(frames) == 12
     assert sum(pairs) <= 2 * 11 + 12 + 8  # neighbours, frames with themselves, the jumps at both ends
     assert max(held) <= (5, 5 * 5)
@@ -202,10 +196,12 @@ def test_work_shared_between_windows_is_bounded_and_done_once(monkeypatch):
 
 def test_bfloat16_is_close_and_leaves_its_caller_alone():
     model, lq = small_model(norm="channel"), random_clip(6, 16, 20)
-    exact = restore_clip(model, lq, mode="whole_frame")
-    for image in restore_clip(model, lq, mode="whole_frame", precision="bfloat16"):
+    exact = frames_of(model, lq, "whole_frame").astype(int)
+    for frame, image in enumerate(
+        restore_clip(model, lq, RestoreOptions("whole_frame", precision="bfloat16"))
+    ):
         assert not torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
-        assert 0 < np.abs(image.astype(int) - next(exact)).mean() < 2
+        assert 0 < np.abs(exact[frame] - to_frame(image)).mean() < 2
 
 
 @pytest.mark.parametrize(
@@ -227,16 +223,16 @@ def test_bfloat16_is_close_and_leaves_its_caller_alone():
 )
 def test_what_does_not_suit_is_said_at_once(settings, shape, message):
     with pytest.raises(InputError, match=message) as caught:
-        restore_clip(small_model(), np.zeros(shape, np.uint8), **settings)
+        frames_of(small_model(), np.zeros(shape, np.uint8), **settings)
     assert "\n" not in str(caught.value)
 
 
 def test_oracle_network_asks_for_flows():
     model, lq = small_model(flow="oracle"), random_clip(5, 16, 16)
     with pytest.raises(InputError, match="requires two arrays"):
-        restore_clip(model, lq, mode="tiled")
+        restore_clip(model, lq)
     with pytest.raises(InputError, match="requires two arrays"):
-        restore_clip(model, lq, mode="tiled", flows=random_flows(4, 16, 16))
+        restore_clip(model, lq, flows=random_flows(4, 16, 16))
 
 
 def test_what_ties_a_network_to_a_size():

@@ -13,6 +13,7 @@ from models.config import ModelConfig
 from vsrbench.core.config import read_yaml, resolve_variant
 from vsrbench.core.errors import InputError
 from vsrbench.evaluation import runtime
+from vsrbench.evaluation.inference import RestoreOptions
 from vsrbench.evaluation.runtime import (
     ENOUGH_REPEATS,
     LONG_ENOUGH,
@@ -111,7 +112,7 @@ def test_measurement_is_recorded(tmp_path):
 def test_steady_state_has_less_to_do_than_a_window():
     """First features and flows are those of the window before, but for the newest frame's."""
     model = small_model("full")
-    found = measure(model, 16, 16, mode="tiled", precision="float32", budget_seconds=0)
+    found = measure(model, 16, 16, RestoreOptions(), budget_seconds=0)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.rand(1, model.config.num_frames, 3, 16, 16))
     assert 0.2 < found["gflops_per_frame"] / (counter.get_total_flops() / 1e9) < 0.9
@@ -131,28 +132,27 @@ def test_whole_frames_take_less_than_tiles():
             norm="channel",
         )
     )
-    options = dict(precision="float32", budget_seconds=0)
-    whole, tiled = (measure(model, 48, 64, mode=mode, **options) for mode in ("whole_frame", "tiled"))
+    whole, tiled = (
+        measure(model, 48, 64, RestoreOptions(mode), budget_seconds=0) for mode in ("whole_frame", "tiled")
+    )
     assert whole["gflops_per_frame"] < tiled["gflops_per_frame"] / 2
 
 
 def test_video_is_long_enough_for_a_fast_network(monkeypatch):
     monkeypatch.setattr(runtime, "MAX_REPEATS", 4)
     monkeypatch.setattr(runtime, "_WINDOWS", 10)
-    found = measure(
-        small_model("channel_norm"), 16, 16, mode="tiled", precision="float32", budget_seconds=100
-    )
+    found = measure(small_model("channel_norm"), 16, 16, RestoreOptions(), budget_seconds=100)
     assert found["latency_ms"]["repeats"] == 4
 
 
 def test_given_flow_is_fed():
-    found = measure(small_model("oracle_flow"), 16, 16, mode="tiled", precision="float32", budget_seconds=0)
+    found = measure(small_model("oracle_flow"), 16, 16, RestoreOptions(), budget_seconds=0)
     assert found["gflops_per_frame"] > 0
 
 
 def test_frames_smaller_than_a_tile_are_refused():
     with pytest.raises(InputError, match="smaller than a tile"):
-        measure(small_model("full"), 8, 8, mode="tiled", precision="float32", budget_seconds=0)
+        measure(small_model("full"), 8, 8, RestoreOptions(), budget_seconds=0)
 
 
 def test_operations_count_a_multiply_add_as_two():
@@ -169,5 +169,5 @@ def test_operations_count_a_multiply_add_as_two():
 def test_on_a_gpu():
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    found = measure(small_model("full").cuda(), 32, 32, mode="tiled", precision="float32", budget_seconds=0.2)
+    found = measure(small_model("full").cuda(), 32, 32, RestoreOptions(), budget_seconds=0.2)
     assert found["peak_memory_gib"] > 0 and found["latency_ms"]["median"] > 0

@@ -2,29 +2,14 @@
 
 import pytest
 import torch
+from small_network import small_network
 
-from models import CHOICES, ModelConfig, build_model
+from models import CHOICES
 from models.baselines import ANCHOR
 from models.optical_flow import SPyNet, warp
 from models.positional_encoding import frequencies, sinusoidal_encoding
 from models.resize import imresize
 from vsrbench.benchmarks.released_procedure import plain_network
-
-SMALL = dict(
-    num_feat=8,
-    feat_size=16,
-    patch_size=4,
-    depth=2,
-    num_extract_blocks=1,
-    num_reconstruct_blocks=1,
-    num_feed_forward_blocks=1,
-    flow_num_feat=8,
-)
-
-
-def small_model(**options):
-    torch.manual_seed(0)
-    return build_model(ModelConfig(**SMALL | options))
 
 
 def random_clip(num_frames=5, height=16, width=16, batch=1):
@@ -39,7 +24,7 @@ def random_flows(clip):
 
 @pytest.mark.parametrize("key, choice", [(key, choice) for key in CHOICES for choice in CHOICES[key]])
 def test_every_option_restores_every_frame_and_trains_every_parameter(key, choice):
-    model = small_model(feat_size=32, flow_num_feat=16, **{key: choice})
+    model = small_network(feat_size=32, flow_num_feat=16, **{key: choice})
     clip = random_clip(height=32, width=32, batch=2)
     restored = model(clip, random_flows(clip))
     assert restored.shape == (2, 5, 3, 128, 128)
@@ -52,11 +37,11 @@ def test_every_option_restores_every_frame_and_trains_every_parameter(key, choic
 
 @pytest.mark.parametrize("num_frames", [1, 3, 7])
 def test_windows_of_other_lengths(num_frames):
-    assert small_model(num_frames=num_frames)(random_clip(num_frames)).shape == (1, num_frames, 3, 64, 64)
+    assert small_network(num_frames=num_frames)(random_clip(num_frames)).shape == (1, num_frames, 3, 64, 64)
 
 
 def test_agrees_with_the_network_written_out_plainly():
-    model, clip = small_model(feat_size=32, num_heads=2), random_clip(height=32, width=32, batch=2)
+    model, clip = small_network(feat_size=32, num_heads=2), random_clip(height=32, width=32, batch=2)
     with torch.no_grad():
         assert (model(clip) - plain_network(model, clip)).abs().max() < 2e-5
 
@@ -65,7 +50,7 @@ def test_agrees_with_the_network_written_out_plainly():
     "options", [dict(attention="none"), dict(feed_forward="token_wise"), dict(attention="fcsa"), {}]
 )
 def test_kept_slots_are_those_of_the_whole_result(options):
-    model, clip = small_model(**options), random_clip()
+    model, clip = small_network(**options), random_clip()
     with torch.no_grad():
         features, flows = model.extract(clip), model.flows(clip)
         every = model.transform(features, clip, flows)
@@ -76,7 +61,7 @@ def test_kept_slots_are_those_of_the_whole_result(options):
 @pytest.mark.parametrize("positional_encoding", CHOICES["positional_encoding"])
 def test_autocast_leaves_the_residual_path_in_float32(positional_encoding):
     """Else the flow's coordinates would be rounded to bfloat16 with it, to half a pixel at 128."""
-    model, clip = small_model(positional_encoding=positional_encoding), random_clip()
+    model, clip = small_network(positional_encoding=positional_encoding), random_clip()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         features, flows = model.extract(clip), model.flows(clip)
         assert features.dtype == torch.bfloat16
@@ -87,7 +72,7 @@ def test_autocast_leaves_the_residual_path_in_float32(positional_encoding):
 @pytest.mark.parametrize("norm", CHOICES["norm"])
 def test_channels_stay_last_in_memory_from_norm_to_norm(norm):
     """Convolutions follow the layout of their input, and are faster so."""
-    model, inputs = small_model(norm=norm), []
+    model, inputs = small_network(norm=norm), []
     for block in model.blocks:
         for part in (
             block.norm1,
@@ -102,7 +87,7 @@ def test_channels_stay_last_in_memory_from_norm_to_norm(norm):
 
 
 def test_recomputation_changes_nothing_but_memory():
-    model, clip = small_model(num_reconstruct_blocks=7), random_clip()
+    model, clip = small_network(num_reconstruct_blocks=7), random_clip()
     gradients = []
     for activation_checkpointing in (False, True):
         model.activation_checkpointing = activation_checkpointing
@@ -114,7 +99,7 @@ def test_recomputation_changes_nothing_but_memory():
 
 
 def test_recomputation_keeps_fewer_tensors():
-    model, clip = small_model(num_reconstruct_blocks=20, num_feed_forward_blocks=20), random_clip()
+    model, clip = small_network(num_reconstruct_blocks=20, num_feed_forward_blocks=20), random_clip()
     held = []
     for activation_checkpointing in (False, True):
         model.activation_checkpointing = activation_checkpointing
@@ -131,15 +116,15 @@ def test_still_clip_without_position_code_restores_all_inner_frames_alike():
     """Attention is blind to the order of tokens, and every inner frame has the same neighbours."""
     still = random_clip(1).expand(-1, 5, -1, -1, -1)
     with torch.no_grad():
-        restored = small_model(positional_encoding="none")(still)
+        restored = small_network(positional_encoding="none")(still)
         assert torch.allclose(restored[:, 1], restored[:, 3], atol=1e-5)
-        coded = small_model()(still)
+        coded = small_network()(still)
     assert not torch.allclose(coded[:, 1], coded[:, 3], atol=1e-3)
 
 
 def test_reversed_time_swaps_the_directions():
     """With the directions' weights swapped and no positional encoding, a reversed clip comes out reversed."""
-    model, clip = small_model(positional_encoding="none"), random_clip()
+    model, clip = small_network(positional_encoding="none"), random_clip()
     with torch.no_grad():
         expected = model(clip).flip(1)
         for block in model.blocks:
@@ -154,7 +139,7 @@ def test_reversed_time_swaps_the_directions():
 def test_unaligned_is_flow_aligned_with_flows_of_zero():
     clip = random_clip()
     still = tuple(torch.zeros(1, 5, 2, 16, 16) for _ in range(2))
-    aligned, unaligned = small_model(flow="oracle"), small_model(feed_forward="unaligned")
+    aligned, unaligned = small_network(flow="oracle"), small_network(feed_forward="unaligned")
     unaligned.load_state_dict(aligned.state_dict())
     with torch.no_grad():
         assert torch.allclose(aligned(clip, still), unaligned(clip), atol=1e-5)
@@ -162,11 +147,11 @@ def test_unaligned_is_flow_aligned_with_flows_of_zero():
 
 
 def test_channel_norm_takes_any_size_of_whole_patches():
-    assert small_model(norm="channel")(random_clip(height=20, width=36)).shape[-2:] == (80, 144)
+    assert small_network(norm="channel")(random_clip(height=20, width=36)).shape[-2:] == (80, 144)
 
 
 def test_channel_norm_is_the_released_norm_with_one_affine_pair_a_channel():
-    channel, spatial = small_model(norm="channel"), small_model()
+    channel, spatial = small_network(norm="channel"), small_network()
     with torch.no_grad():
         for name, parameter in channel.named_parameters():
             parameter.add_(0.1 * torch.randn_like(parameter) if "norm" in name else 0)
@@ -199,7 +184,7 @@ def test_channel_norm_is_the_released_norm_with_one_affine_pair_a_channel():
 )
 def test_what_does_not_suit_is_said(options, clip, message):
     with pytest.raises(ValueError, match=message) as caught:
-        small_model(**options)(clip)
+        small_network(**options)(clip)
     assert "\n" not in str(caught.value)
 
 
@@ -214,7 +199,7 @@ def test_released_position_code_takes_frame_slots_for_channels():
 
 
 def test_described_position_code_gives_each_axis_its_channels():
-    model = small_model(num_feat=12, positional_encoding="sinusoidal_3d")
+    model = small_network(num_feat=12, positional_encoding="sinusoidal_3d")
     code = model.positional_encoding(torch.zeros(1, 5, 12, 16, 16))[0]
     assert torch.equal(code[:, :4], code[:, :4, :1, :1].expand(-1, -1, 16, 16))  # frame
     assert torch.equal(code[:, 4:8], code[:1, 4:8, :, :1].expand(5, -1, -1, 16))  # row

@@ -5,7 +5,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -144,23 +144,22 @@ def _milliseconds(function: Callable[[], object], calls: int = 5) -> float:
     return 1000 * (time.process_time() - start) / calls
 
 
-def main() -> None:
-    """The command line of this module."""
-    out = results_csv.read_out(__doc__)
+def measure() -> Iterator[results_csv.Finding]:
+    """Both comparisons, each in words and as rows."""
     loading = compare_loading()
-    print(
+    words = (
         f"training crops, two workers: {loading['store_crops_per_second']:.0f} a second from the frame store "
         f"({loading['store_megabytes']:.0f} MB), {loading['png_crops_per_second']:.1f} by decoding the PNGs "
         f"({loading['png_megabytes']:.0f} MB): {loading['ratio']:.0f} times as many"
     )
+    yield words, results_csv.quantities("loading", loading, 8)
     resizing = compare_imresize()
-    print(
+    words = (
         f"imresize of 1280x720 to a quarter: {resizing['vsrbench_ms']:.1f} ms; a loop over rows in numpy "
         f"{resizing['loop_ms']:.1f} ms, {resizing['ratio']:.1f} times as long"
     )
-    rows = results_csv.quantities("loading", loading, 8) + results_csv.quantities("imresize", resizing, 10)
-    results_csv.write(rows, out)
+    yield words, results_csv.quantities("imresize", resizing, 10)
 
 
 if __name__ == "__main__":
-    main()
+    results_csv.run(__doc__, measure)

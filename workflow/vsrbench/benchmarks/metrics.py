@@ -4,6 +4,7 @@
 """
 
 import time
+from collections.abc import Iterator
 from statistics import median
 
 import numpy as np
@@ -47,16 +48,15 @@ def _scikit_image(restored: np.ndarray, gt: np.ndarray) -> None:
     structural_similarity(restored @ _LUMA + 16, gt @ _LUMA + 16, **options)
 
 
-def main() -> None:
-    """The command line of this module."""
-    out = results_csv.read_out(__doc__)
+def measure() -> Iterator[results_csv.Finding]:
+    """The comparison in words and as rows."""
     found = compare_with_scikit_image()
-    print(
+    words = (
         f"PSNR and SSIM on RGB and Y of a 704x576 frame: {found['vsrbench_ms']:.1f} ms; scikit-image's SSIM "
         f"{found['scikit_image_ms']:.1f} ms, {found['ratio']:.1f} times as long"
     )
-    results_csv.write(results_csv.quantities("metrics", found, 5), out)
+    yield words, results_csv.quantities("metrics", found, 5)
 
 
 if __name__ == "__main__":
-    main()
+    results_csv.run(__doc__, measure)

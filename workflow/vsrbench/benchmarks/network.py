@@ -30,7 +30,7 @@ from vsrbench.core.device import disable_tf32
 from vsrbench.core.errors import InputError
 from vsrbench.core.malloc import retain_freed_memory
 from vsrbench.core.provenance import machine_card
-from vsrbench.evaluation.inference import restore_clip, restore_values
+from vsrbench.evaluation.inference import RestoreOptions, restore_clip, to_frame
 from vsrbench.training.losses import charbonnier
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -182,7 +182,8 @@ def _windows(measure: Measure, size: tuple[int, int], length: int, sizes: dict[s
         _compile(model)
     frames, count = range(FIRST, length), 3 if measure.mode == "whole_frame" else 1
     lq = _noise(size, length)
-    restored = restore_values(model, lq, mode=measure.mode, precision=measure.precision, frames=frames)
+    options = RestoreOptions(measure.mode, precision=measure.precision)
+    restored = restore_clip(model, lq, options, frames=frames)
     while True:
         for _ in range(count):
             next(restored)
@@ -194,8 +195,8 @@ def _long_clip(size: tuple[int, int], length: int) -> Iterator[int]:
     narrow = dict(num_feat=8, flow_num_feat=8, depth=1)
     blocks = dict(num_extract_blocks=0, num_reconstruct_blocks=0, num_feed_forward_blocks=0)
     lq = np.broadcast_to(_noise(size, 1), (length, *size, 3))
-    for _ in restore_clip(_network("channel", narrow | blocks), lq, mode="whole_frame"):
-        pass
+    for image in restore_clip(_network("channel", narrow | blocks), lq, RestoreOptions("whole_frame")):
+        to_frame(image)
     yield length
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vsrbench.core.config import load_variant
 from vsrbench.data.clips import read_frames
-from vsrbench.evaluation.inference import restore_clip
+from vsrbench.evaluation.inference import RestoreOptions, restore_clip, to_frame
 from vsrbench.evaluation.load_weights import load_trained
 from vsrbench.evaluation.metrics import psnr
 
@@ -23,7 +23,8 @@ def compare_quality(config: Path, weights: Path, lq: Path, gt: Path) -> Iterator
     modes = ["tiled"] if model.config.fixed_size else ["tiled", "whole_frame"]
     for mode in modes:
         for precision in ("float32", "bfloat16"):
-            restored = np.stack(list(restore_clip(model, lq, mode=mode, precision=precision)))
+            options = RestoreOptions(mode, precision=precision)
+            restored = np.stack([to_frame(image) for image in restore_clip(model, lq, options)])
             yield mode, precision, float(np.mean(psnr(restored, gt)))
 
 

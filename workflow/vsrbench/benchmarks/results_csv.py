@@ -3,21 +3,29 @@
 import argparse
 import csv
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from vsrbench.core.files import atomic_write
 from vsrbench.core.provenance import machine_card
 
+Row = dict[str, Any]  # keys are columns
+Finding = tuple[str, list[Row]]  # in words, and as rows
 
-def read_out(description: str) -> Path | None:
-    """`--out`: the CSV to write, None without it."""
+
+def run(description: str, measure: Callable[[], Iterable[Finding]]) -> None:
+    """Run the command line of a benchmark: print its findings as they come, and write them to `--out`."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--out", type=Path, help="CSV to write")
-    return parser.parse_args().out
+    out, rows = parser.parse_args().out, []
+    for words, found in measure():
+        print(words, flush=True)
+        rows += found
+    write(rows, out)
 
 
-def write(rows: list[dict[str, Any]], out: Path | None) -> None:
+def write(rows: list[Row], out: Path | None) -> None:
     """The rows, whose keys are columns, each with the machine; nothing without `out`."""
     if out is None:
         return
@@ -28,7 +36,7 @@ def write(rows: list[dict[str, Any]], out: Path | None) -> None:
         writer.writerows(row | {"machine": machine} for row in rows)
 
 
-def quantities(measure: str, found: dict[str, float], target: float) -> list[dict[str, Any]]:
+def quantities(measure: str, found: dict[str, float], target: float) -> list[Row]:
     """A row for each quantity that a measure found; the target is what its `ratio` is to reach."""
     return [
         {

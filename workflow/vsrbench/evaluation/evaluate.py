@@ -17,7 +17,7 @@ from vsrbench.core.metric_table import METRICS
 from vsrbench.core.provenance import code_digest, config_digest
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
-from vsrbench.evaluation.inference import restore_clip, to_uint8
+from vsrbench.evaluation.inference import RestoreOptions, restore_clip, to_frame
 from vsrbench.evaluation.load_weights import load_trained
 from vsrbench.evaluation.saved_frames import SAMPLES, save_sample_frames
 from vsrbench.evaluation.scorer import Scorer
@@ -73,8 +73,8 @@ def evaluate(
         restore, method = _enlarge(BASELINES[variant], target), _describe_baseline()
     else:
         resolved = load_variant(config)
-        restore = _network(resolved, weights, mode, tile_overlap, precision, target)
-        method = _describe(resolved, mode, tile_overlap, precision)
+        options = RestoreOptions(mode, tile_overlap, precision)
+        restore, method = _network(resolved, weights, options, target), _describe(resolved, options)
     scorer = Scorer(metrics, lpips_weights, target)
     method |= {"study": study, "variant": variant, "seed": seed, "code_digest": code_digest("evaluate")}
     found = []
@@ -97,7 +97,7 @@ def _enlarge(baseline: Baseline, device: torch.device) -> Restore:
     def restore(clip: Clip) -> Iterator[np.ndarray]:
         for lq in _read_lq(clip)[list(clip.scored)]:
             frame = torch.from_numpy(lq).to(device).movedim(-1, 0).float() / 255
-            yield to_uint8(baseline.enlarge(frame)).movedim(0, -1).cpu().numpy()
+            yield to_frame(baseline.enlarge(frame))
 
     return restore
 
@@ -109,43 +109,32 @@ def _describe_baseline() -> dict[str, str | int]:
     }
 
 
-def _network(
-    variant: Variant,
-    weights: Path,
-    mode: str,
-    tile_overlap: int | None,
-    precision: str,
-    device: torch.device,
-) -> Restore:
+def _network(variant: Variant, weights: Path, options: RestoreOptions, device: torch.device) -> Restore:
     """Restore the scored frames with a trained network."""
     model = load_trained(variant, weights)
     needs_flows = variant.model.flow_source == "oracle"
 
     def restore(clip: Clip) -> Iterator[np.ndarray]:
         try:
-            return restore_clip(
-                model,
-                _read_lq(clip),
-                mode=mode,
-                tile_overlap=tile_overlap,
-                flows=clip.read_flows() if needs_flows else None,
-                precision=precision,
-                device=device,
-                frames=clip.scored,
+            flows = clip.read_flows() if needs_flows else None
+            images = restore_clip(
+                model, _read_lq(clip), options, flows=flows, device=device, frames=clip.scored
             )
+            return map(to_frame, images)
         except InputError as error:
             raise InputError(f"{clip.gt[0].parent}: {variant.variant} cannot restore it: {error}") from None
 
     return restore
 
 
-def _describe(variant: Variant, mode: str, tile_overlap: int | None, precision: str) -> dict[str, str | int]:
-    if tile_overlap is None:
-        tile_overlap = variant.model.feat_size // 2
+def _describe(variant: Variant, options: RestoreOptions) -> dict[str, str | int]:
+    overlap = options.tile_overlap
+    if overlap is None:
+        overlap = variant.model.feat_size // 2
     return {
-        "mode": mode,
-        "tile_overlap": tile_overlap if mode == "tiled" else "",
-        "precision": precision,
+        "mode": options.mode,
+        "tile_overlap": overlap if options.mode == "tiled" else "",
+        "precision": options.precision,
         "num_frames": variant.model.num_frames,
         "trained_on": variant.degradation,
         "config_digest": config_digest(variant.to_dict()),

@@ -8,6 +8,8 @@ are computed once, and results that would be discarded are not computed.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,80 +30,73 @@ from vsrbench.evaluation.tiling import (
 )
 
 Tile = tuple[Span, Span]  # rows, columns
+MODES = ("tiled", "whole_frame")
+PRECISIONS = ("float32", "bfloat16")
 _Key = TypeVar("_Key", bound=Hashable)
 
 # Values of one feature map that fill a device: small tiles are batched up to this number.
 _VALUES_AT_ONCE = {"cpu": 2**21, "cuda": 2**25}
 
 
+@dataclass(frozen=True)
+class RestoreOptions:
+    """How a network is run over a clip; the defaults are the released procedure.
+
+    `tile_overlap`, even, in LQ pixels, is half a tile by default; a smaller overlap is faster and not the
+    released procedure. `precision` is `float32` (TF32 on a GPU unless `device.disable_tf32` was called) or
+    `bfloat16` (autocast). Raises InputError for an unknown mode or precision.
+    """
+
+    mode: str = "tiled"
+    tile_overlap: int | None = None
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_known("mode", self.mode, MODES, "mode")
+        check_known("precision", self.precision, PRECISIONS, "precision")
+
+
 def restore_clip(
     model: VSRTransformer,
     lq: np.ndarray,
+    options: RestoreOptions = RestoreOptions(),
     *,
-    mode: str,
-    tile_overlap: int | None = None,
     flows: tuple[np.ndarray, np.ndarray] | None = None,
-    precision: str = "float32",
-    device: torch.device | str | None = None,
-    frames: Iterable[int] | None = None,
-) -> Iterator[np.ndarray]:
-    """Restore a clip `lq`, uint8 RGB (t, h, w, 3), and yield its frames, uint8 RGB (4h, 4w, 3), in order.
-
-    `mode` is `tiled` or `whole_frame`. `tile_overlap`, even, in LQ pixels, is half a tile by default, as
-    released; a smaller overlap is faster and not the released procedure. `flows` (flows_forward,
-    flows_backward), each (t, 2, h, w) in LQ pixels as `Clip.read_flows` returns them, are required if the
-    network uses oracle flow and ignored otherwise. `precision` is `float32` (TF32 on a GPU unless
-    `device.disable_tf32` was called) or `bfloat16` (autocast). `frames` are the indices of the frames to
-    restore, by default all. The network is moved to `device` if one is given. Memory holds one window,
-    regardless of the clip's length.
-
-    Raises InputError when called, not at the first frame, if the clip does not suit network and settings.
-    """
-    restored = restore_values(
-        model,
-        lq,
-        mode=mode,
-        tile_overlap=tile_overlap,
-        flows=flows,
-        precision=precision,
-        device=device,
-        frames=frames,
-    )
-    return (to_uint8(image).movedim(0, -1).cpu().numpy() for image in restored)
-
-
-def restore_values(
-    model: VSRTransformer,
-    lq: np.ndarray,
-    *,
-    mode: str,
-    tile_overlap: int | None = None,
-    flows: tuple[np.ndarray, np.ndarray] | None = None,
-    precision: str = "float32",
     device: torch.device | str | None = None,
     frames: Iterable[int] | None = None,
 ) -> Iterator[Tensor]:
-    """Restore as `restore_clip` does, without rounding.
+    """Restore a clip `lq`, uint8 RGB (t, h, w, 3), and yield its images in order.
 
-    Yields float32 (3, 4h, 4w) on the network's device, nominally in [0, 1] but not clamped.
+    They are float32 (3, 4h, 4w) on the network's device, nominally in [0, 1] but not clamped; `to_frame`
+    gives the 8-bit frame. `flows` (flows_forward, flows_backward), each (t, 2, h, w) in LQ pixels as
+    `Clip.read_flows` returns them, are required if the network uses oracle flow and ignored otherwise.
+    `frames` are the indices of the frames to restore, by default all. The network is moved to `device` if one
+    is given. Memory holds one window, regardless of the clip's length.
+
+    Raises InputError when called, not at the first frame, if the clip does not suit network and options.
     """
     config = model.config
-    _check(config, lq, flows, mode, tile_overlap, precision)
+    _check(config, lq, flows, options)
     length, height, width, _ = lq.shape
     wanted = range(length) if frames is None else sorted(set(frames))
     if not set(wanted) <= set(range(length)):
         raise InputError(f"frames: expected indices in [0, {length}), got {list(wanted)}")
     windows: Iterable[Window]
-    if mode == "tiled":
+    if options.mode == "tiled":
         windows = (centred_window(frame, config.num_frames, length) for frame in wanted)
-        rows, columns = (tile_spans(size, config.feat_size, tile_overlap) for size in (height, width))
+        spans = (tile_spans(size, config.feat_size, options.tile_overlap) for size in (height, width))
     else:
         windows = consecutive_windows(config.num_frames, length, wanted)
-        rows, columns = ([whole_span(size, config.patch_size)] for size in (height, width))
+        spans = ([whole_span(size, config.patch_size)] for size in (height, width))
     if device is not None:
         model = model.to(device)
-    tiles = [(row, column) for row in rows for column in columns]
-    return _restore(model, lq, flows if config.flow_source == "oracle" else None, precision, windows, tiles)
+    flows = flows if config.flow_source == "oracle" else None
+    return _restore(model, lq, flows, options.precision, windows, list(product(*spans)))
+
+
+def to_frame(image: Tensor) -> np.ndarray:
+    """Round an image (3, h, w), nominally in [0, 1], to an 8-bit RGB frame (h, w, 3)."""
+    return to_uint8(image).movedim(0, -1).cpu().numpy()
 
 
 def to_uint8(image: Tensor) -> Tensor:
@@ -113,24 +108,21 @@ def _check(
     config: ModelConfig,
     lq: np.ndarray,
     flows: tuple[np.ndarray, np.ndarray] | None,
-    mode: str,
-    tile_overlap: int | None,
-    precision: str,
+    options: RestoreOptions,
 ) -> None:
     if lq.ndim != 4 or lq.shape[-1] != 3 or lq.dtype != np.uint8 or not len(lq):
         raise InputError(f"clip: expected uint8 (frames, height, width, 3), got {lq.dtype} {lq.shape}")
-    check_known("mode", mode, ("tiled", "whole_frame"), "mode")
-    check_known("precision", precision, ("float32", "bfloat16"), "precision")
-    if tile_overlap is not None and (tile_overlap % 2 or not 0 <= tile_overlap < config.feat_size):
+    overlap = options.tile_overlap
+    if overlap is not None and (overlap % 2 or not 0 <= overlap < config.feat_size):
         raise InputError(
-            f"tile_overlap: must be even and less than a tile of {config.feat_size}, got {tile_overlap}"
+            f"tile_overlap: must be even and less than a tile of {config.feat_size}, got {overlap}"
         )
     length, height, width, _ = lq.shape
-    if mode == "whole_frame" and config.fixed_size:
+    if options.mode == "whole_frame" and config.fixed_size:
         raise InputError(f"mode: whole_frame, but {config.fixed_size}; restore it tiled")
-    if mode == "tiled" and length < config.num_frames:
+    if options.mode == "tiled" and length < config.num_frames:
         raise InputError(f"clip: has {length} frames; tiled needs at least {config.num_frames} (a window)")
-    if mode == "tiled" and min(height, width) < config.feat_size:
+    if options.mode == "tiled" and min(height, width) < config.feat_size:
         raise InputError(f"clip: frames of {height} x {width} are smaller than a tile of {config.feat_size}")
     if config.flow_source == "oracle" and (
         flows is None or any(flow.shape != (length, 2, height, width) for flow in flows)

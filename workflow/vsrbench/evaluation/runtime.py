@@ -9,6 +9,7 @@ repeat is one window. It yields one output frame if tiled and several if not; it
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from vsrbench.core.config import load_variant
 from vsrbench.core.device import choose_device, peak_memory_gib, peak_rss_gib
 from vsrbench.core.files import atomic_write
 from vsrbench.core.provenance import code_digest, machine_card
-from vsrbench.evaluation.inference import restore_clip
+from vsrbench.evaluation.inference import RestoreOptions, restore_clip, to_frame
 
 ENOUGH_REPEATS, LONG_ENOUGH = 20, 10.0  # repeats or seconds, either of which gives a median and quartiles
 MIN_REPEATS, MAX_REPEATS = 3, 200  # reached by the slowest and the fastest networks
@@ -52,11 +53,11 @@ def measure_runtime(
     machine, digest = machine_card(), code_digest("measure_runtime")
     variant = load_variant(config)
     model = build_model(variant.model).eval().to(choose_device(device))
-    options = {"tile_overlap": tile_overlap, "precision": precision}
+    options = RestoreOptions(mode, tile_overlap, precision)
     measurements = [
         {
             "variant": variant.variant,
-            **measure(model, height, width, mode=mode, budget_seconds=budget_seconds, **options),
+            **measure(model, height, width, options, budget_seconds=budget_seconds),
             "machine": machine,
         }
         for height, width in sizes
@@ -67,12 +68,11 @@ def measure_runtime(
 
 
 def measure(
-    model: VSRTransformer, height: int, width: int, *, budget_seconds: float, mode: str, **options: Any
+    model: VSRTransformer, height: int, width: int, options: RestoreOptions, *, budget_seconds: float
 ) -> dict[str, Any]:
     """Measure time, memory and operations of an output frame, for frames of `height` x `width` LQ pixels.
 
-    `mode` and the other options (`tile_overlap`, `precision`) are those of `inference.restore_clip`.
-    Returns the arguments and `latency_ms` (median, quartiles and number of repeats, per output frame);
+    Returns size and options, and `latency_ms` (median, quartiles and number of repeats, per output frame);
     `peak_memory_gib`, allocated by tensors on the GPU (None on a CPU); `peak_rss_gib`, the peak resident set
     size of the process; `parameters_m`, in millions; `gflops_per_frame`, where a multiplication and an
     addition of a convolution or matrix product count as one operation each.
@@ -80,8 +80,8 @@ def measure(
     device = next(model.parameters()).device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    frames_per_window = _frames_per_window(model.config, mode)
-    video = _restore_video(model, height, width, mode=mode, **options)
+    frames_per_window = _frames_per_window(model.config, options.mode)
+    video = _restore_video(model, height, width, options)
 
     def restore_window() -> None:
         for _ in range(frames_per_window):
@@ -97,8 +97,7 @@ def measure(
     return {
         "height": height,
         "width": width,
-        "mode": mode,
-        **options,
+        **asdict(options),
         "latency_ms": _summarise(1000 * np.array(seconds) / frames_per_window),
         "peak_memory_gib": peak_memory_gib(device) if device.type == "cuda" else None,
         "peak_rss_gib": peak_rss_gib(),
@@ -150,10 +149,10 @@ def _frames_per_window(config: ModelConfig, mode: str) -> int:
 
 
 def _restore_video(
-    model: VSRTransformer, height: int, width: int, *, mode: str, **options: Any
+    model: VSRTransformer, height: int, width: int, options: RestoreOptions
 ) -> Iterator[np.ndarray]:
     """Yield the restored frames of a long video, starting where a frame has all its neighbours."""
-    num_frames = model.config.num_frames
+    num_frames, mode = model.config.num_frames, options.mode
     first = num_frames if mode == "tiled" else num_frames - num_frames // 4  # where the second window begins
     frames = range(first, first + (num_frames + _WINDOWS) * _frames_per_window(model.config, mode))
     # A view that repeats one frame takes no memory; the time does not depend on the content.
@@ -161,7 +160,7 @@ def _restore_video(
     length = frames.stop + num_frames
     lq = np.broadcast_to(frame, (length, *frame.shape))
     flow = as_strided(np.full(1, 0.5, np.float32), (length, 2, height, width), (0, 0, 0, 0))
-    return restore_clip(model, lq, mode=mode, flows=(flow, flow), frames=frames, **options)
+    return map(to_frame, restore_clip(model, lq, options, flows=(flow, flow), frames=frames))
 
 
 def _summarise(milliseconds: np.ndarray) -> dict[str, float | int]:
