@@ -1,3 +1,3 @@
 """vsrbench: the library behind the workflow. Nothing here imports Snakemake."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
