@@ -39,7 +39,7 @@ Hearsay,2021,Vid4,BI,Y,average,39.36,0.8258,a ranking,low
 MACHINE = {"processor": "A processor", "threads": 2, "device": "cpu", "host": "a"}
 
 
-def write_study(folder: Path, *, seeds=(1, 2), effects=EFFECTS, clips=CLIPS, lpips=True) -> StudyFiles:
+def write_study(folder: Path, *, seeds=(1, 2, 3), effects=EFFECTS, clips=CLIPS, lpips=True) -> StudyFiles:
     """Write the study, and `published.csv`, into `folder`; its last part is the study's name."""
     random = np.random.default_rng(3)
     study = read_yaml(ROOT / "workflow" / "config" / "demo.yaml") | {"study": folder.name}

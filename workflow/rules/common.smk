@@ -42,8 +42,12 @@ with faults_in_one_line():
 
 CODE = {step: code_digest(step) for step in STEPS}
 
-# What stands above the tables.
-HEADING = {"title": STUDY.settings["title"], "note": STUDY.settings.get("note", "")}
+# What stands above the tables, and what they regard as equivalent.
+HEADING = {
+    "title": STUDY.settings["title"],
+    "note": STUDY.settings.get("note", ""),
+    "margin": STUDY.settings["equivalence_margin"],
+}
 
 # How frames are restored and scored.
 SCORING = {
@@ -64,6 +68,7 @@ def step_fingerprint(step, variant):
         "evaluate": SCORING,
         "measure_runtime": {**STUDY.settings["runtime"], **RESTORING, "model": resolved["model"]},
         "make_tables": HEADING,
+        "make_figures": {"margin": HEADING["margin"]},
         "make_report": HEADING,
     }
     return {"code": CODE[step], **settings.get(step, {})}

@@ -51,6 +51,8 @@ rule make_figures:
         [f"results/{{study}}/figures/{figure}.png" for figure in FIGURES],
     log:
         "results/{study}/logs/make_figures.log",
+    params:
+        margin=HEADING["margin"],
     script:
         "../scripts/make_figures.py"
 

@@ -62,7 +62,8 @@ def load_study(settings: dict[str, Any]) -> Study:
     """
     source = f"study {settings.get('study', '?')}"
     check_settings(settings, source)
-    settings = {"folders": {}, "flow_weights": None, "baselines": [ANCHOR.name]} | settings
+    defaults = {"folders": {}, "flow_weights": None, "baselines": [ANCHOR.name], "equivalence_margin": 0.05}
+    settings = defaults | settings
     for key, variable in (("data_root", "VSRBENCH_DATA"), ("lpips_weights", "VSRBENCH_LPIPS_WEIGHTS")):
         settings[key] = os.environ.get(variable) or settings.get(key)
     for key in ("lpips_weights", "flow_weights"):

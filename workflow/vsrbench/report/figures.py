@@ -23,18 +23,18 @@ from vsrbench.results.run_records import read_history
 from vsrbench.results.study_results import Results, StudyFiles, read_results, run_of
 
 
-def make_figures(files: StudyFiles, folder: Path) -> None:
+def make_figures(files: StudyFiles, folder: Path, margin: float = Results.margin) -> None:
     """Write the figures that `figure_list.figures_of` names as SVG and PNG.
 
     Restored frames lie in the folders named like the evaluations, training logs beside the provenance.
     """
-    results = read_results(files)
+    results = read_results(files, margin)
     tidy = tidy_table(results)
     logs = {run_of(path): path.with_name("train.jsonl") for path in files.provenance}
     examples = find_examples(results, files)
     seen = find_inspections(examples, files.inspections)
     drawing = {
-        "differences": partial(draw_differences, tidy),
+        "differences": partial(draw_differences, tidy, margin),
         "costs": partial(draw_costs, wide_table(results, tidy)),
         "comparison": partial(draw_comparison, examples),
         "errors": partial(draw_errors, examples),
@@ -139,8 +139,15 @@ def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
         figure.supylabel(label, fontsize=8)
 
 
-def draw_differences(tidy: pd.DataFrame, path: Path) -> None:
-    """Every variant's difference from the full model with its 95 % interval; hollow where not resolved."""
+_FACES = {
+    "better": plot_style.VARIANT,
+    "worse": plot_style.VARIANT,
+    "equivalent": plot_style.BASELINE,
+}
+
+
+def draw_differences(tidy: pd.DataFrame, margin: float, path: Path) -> None:
+    """Every variant's difference from the full model with its 95 % interval, its face by the verdict."""
     shown = tidy[tidy["headline"] & tidy["difference"].notna()].reset_index()
     shown = shown[~shown["variant"].isin(list(BASELINES))]
     names = list(dict.fromkeys(shown["variant"]))
@@ -149,12 +156,12 @@ def draw_differences(tidy: pd.DataFrame, path: Path) -> None:
         for axes, dataset in zip(panels, datasets, strict=True):
             for row in shown[shown["dataset"] == dataset].itertuples():
                 height = names.index(row.variant)
-                resolved = row.low > 0 or row.high < 0
                 axes.hlines(height, row.low, row.high, color=plot_style.INK, linewidth=1.1, zorder=2)
-                face = plot_style.VARIANT if resolved else "white"
+                face = _FACES.get(row.verdict, "white")
                 axes.plot(
                     row.difference, height, "o", color=plot_style.VARIANT, markerfacecolor=face, zorder=3
                 )
+            axes.axvspan(-margin, margin, color=plot_style.BASELINE, alpha=0.15, linewidth=0, zorder=0)
             axes.set(
                 title=dataset,
                 xlabel=_difference_label(dataset),

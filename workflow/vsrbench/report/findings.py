@@ -3,20 +3,21 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from models.baselines import ANCHOR
 from vsrbench.core.metric_table import METRICS
 from vsrbench.data.registry import headline_metric
 from vsrbench.report.published_scores import reduced_settings
+from vsrbench.results.statistics import MAX_SEEDS, MIN_SEEDS
 from vsrbench.results.study_results import Results
 
-SIGNIFICANT = 0.05
 VERDICTS = {
     "worse": "worse",
     "better": "better",
-    "tentative": "suggestive, not holding after correction",
-    "unresolved": "not resolved",
+    "equivalent": "equivalent",
+    "open": "open",
     "unknown": "without an interval",
 }
 
@@ -63,16 +64,22 @@ def _answer(dataset: str, row: pd.Series) -> Answer:
     change = f"{metric} {'falls' if difference < 0 else 'rises'} by {abs(difference):.2f} dB"
     if pd.isna(difference):
         verdict, text = "unknown", "Not scored together with the full model."
-    elif pd.isna(low):
-        verdict, text = "unknown", f"{change} with the one seed there is; nothing follows without a second."
-    elif low <= 0 <= high:
-        verdict, text = "unresolved", f"Not resolved: {signed(difference)} dB {metric}, {interval}."
-    elif row["p_holm"] < SIGNIFICANT:
-        verdict, text = "worse" if difference < 0 else "better", f"{change} ({interval})."
+    elif not row["verdict"]:
+        verdict, text = "unknown", f"{change}; fewer than {MIN_SEEDS} seeds, so nothing follows from it."
+    elif row["verdict"] == "equivalent":
+        verdict, text = "equivalent", f"Equivalent within the margin: {signed(difference)} dB, {interval}."
+    elif row["verdict"] == "open":
+        verdict, text = "open", f"Open: {signed(difference)} dB {metric}, {interval}. {_to_close(row)}"
     else:
-        verdict = "tentative"
-        text = f"{change} ({interval}). On its own that counts; after Holm's correction it does not."
+        verdict, text = row["verdict"], f"{change} ({interval})."
     return Answer(dataset, verdict, difference, low, high, text)
+
+
+def _to_close(row: pd.Series) -> str:
+    seeds = row["seeds_to_close"]
+    if np.isinf(seeds):
+        return f"More than {MAX_SEEDS} seeds would be needed to settle it."
+    return f"About {seeds:.0f} seeds would settle it."
 
 
 def summarise_findings(results: Results, tidy: pd.DataFrame, findings: list[Finding]) -> list[str]:

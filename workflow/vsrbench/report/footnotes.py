@@ -5,15 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from models.baselines import BASELINES
 from vsrbench.core.config import Variant
 from vsrbench.core.metric_table import INFINITE
 from vsrbench.report.published_scores import reduced_settings
+from vsrbench.results.statistics import MAX_SEEDS, MIN_SEEDS
 from vsrbench.results.study_results import Results
 
 SAME_SIZE = 0.05  # parameters may differ from full's by this share before it is said
+UNSTABLE = 4  # times the median spread
 
 
 class Remark(NamedTuple):
@@ -29,6 +30,7 @@ def find_remarks(results: Results, tidy: pd.DataFrame) -> list[Remark]:
         _how_averaged,
         _how_compared,
         _seeds,
+        _unstable,
         _subset,
         _other_degradation,
         _sizes,
@@ -58,32 +60,60 @@ def _how_averaged(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
 
 
 def _how_compared(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
-    compared = tidy[tidy["headline"] & tidy["low"].notna()]
+    compared = tidy[tidy["headline"] & tidy["difference"].notna()]
     if compared.empty:
         return
-    yield Remark(
-        "Differences from full are paired by seed and clip; in brackets the 95 % interval for other seeds "
-        "and clips (where there is one clip, for other seeds). ≈: smaller than its interval, not resolved."
-    )
-    seeds = int(compared["paired_seeds"].min())
-    if seeds == 2:
-        two, three = (stats.t.isf(0.025, number - 1) for number in (2, 3))
+    if compared["low"].isna().all():
         yield Remark(
-            f"Two seeds leave one degree of freedom, so that an interval reaches up to {two:.1f} standard "
-            f"errors to either side, even past what is possible; with three seeds it is {three:.1f}."
+            f"Fewer than {MIN_SEEDS} seeds: points and spread only. No interval is given, and no difference "
+            "or rank can be inferred."
         )
-    kept = compared[compared["p_holm"] < 0.05].index.droplevel("metric")
-    named = ", ".join(f"{variant} ({dataset})" for dataset, variant in kept) or "none"
+        return
     yield Remark(
-        f"Resolved also after Holm's correction over all comparisons of a metric in this study: {named}."
+        "Differences from full are paired by seed; in brackets the 95 % interval on these clips (Student's t "
+        "over seeds). Better and worse hold after Holm's correction over all comparisons of a metric in this "
+        f"study. ≈ equivalent: the interval lies within ±{results.margin:.2f} dB. ? open: neither."
     )
-    units = compared[["paired_seeds", "paired_clips"]].replace(1, np.nan).min().min()
-    floor = 2 / 2**units
-    if floor > 0.05:
-        yield Remark(
-            f"The permutation test, in the CSV, is exact but blunt: with {units:.0f} seeds or clips its p is "
-            f"never below {floor:.2g}; six of each can reach 0.05."
+    yield from _for_other_clips(compared)
+    opened = compared[compared["verdict"] == "open"]
+    if not opened.empty:
+        listed = ", ".join(
+            f"{variant} ({dataset}) {_seeds_text(row.seeds_to_close)}"
+            for (dataset, variant, _), row in opened.iterrows()
         )
+        yield Remark(f"Seeds that would settle what is open, if means and spreads stay: {listed}.")
+
+
+def _for_other_clips(compared: pd.DataFrame) -> Iterator[Remark]:
+    """Whether what holds on these clips holds for others too."""
+    known = compared[compared["low_any_clip"].notna()]
+    if known.empty:
+        yield Remark("Too few clips for an interval that holds for other clips.")
+        return
+    holds = known[(known["low_any_clip"] > 0) | (known["high_any_clip"] < 0)]
+    listed = ", ".join(f"{variant} ({dataset})" for dataset, variant, _ in holds.index) or "none"
+    yield Remark(
+        "For other clips of the kind the intervals are wider (in the CSV; clips of one photograph count "
+        f"once). They exclude zero for: {listed}."
+    )
+
+
+def _seeds_text(seeds: float) -> str:
+    return f"more than {MAX_SEEDS}" if np.isinf(seeds) else f"{seeds:.0f}"
+
+
+def _unstable(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    """Networks whose scores vary between seeds far more than is usual in the study."""
+    headline = tidy[tidy["headline"] & (tidy["seeds"] >= MIN_SEEDS)].droplevel("metric")
+    for dataset, rows in headline.groupby("dataset"):
+        spread = rows["spread"].droplevel("dataset").drop(list(BASELINES), errors="ignore")
+        found = spread.index[spread > UNSTABLE * spread.median()]
+        if len(found):
+            yield Remark(
+                f"Unstable training: scores vary between seeds more than {UNSTABLE} times as much as those "
+                "of the median network.",
+                tuple((dataset, name) for name in found),
+            )
 
 
 def _seeds(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
@@ -92,13 +122,8 @@ def _seeds(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         .nunique()
         .drop(list(BASELINES), level="variant", errors="ignore")
     )
-    if (seeds == 1).all():
-        yield Remark(
-            "One seed only: neither a spread nor an interval can be given, so no difference is resolved."
-        )
-    else:
-        for number, rows in seeds[seeds < seeds.max()].groupby(seeds):
-            yield Remark(f"Only {number} of {seeds.max()} seeds.", tuple(rows.index))
+    for number, rows in seeds[seeds < seeds.max()].groupby(seeds):
+        yield Remark(f"Only {number} of {seeds.max()} seeds.", tuple(rows.index))
 
 
 def _subset(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:

@@ -22,8 +22,8 @@ TEXTS = ROOT / "workflow" / "report"
 CHIPS = {
     "worse": "worse",
     "better": "better",
-    "tentative": "suggestive",
-    "unresolved": "not resolved",
+    "equivalent": "equivalent",
+    "open": "open",
     "unknown": "no interval",
 }
 
@@ -42,6 +42,7 @@ def make_report(
     *,
     title: str,
     note: str,
+    margin: float = Results.margin,
     figures: Iterable[Path],
     page: Path,
     tables: Path,
@@ -53,7 +54,7 @@ def make_report(
     `figures` are shown in their order; each may have a caption `workflow/report/<its name>.rst`. The other
     two are for Snakemake's own report, which has the figures apart and can show no page of more than 2 MB.
     """
-    results = read_results(files)
+    results = read_results(files, margin)
     tidy = tidy_table(results)
     found = find_answers(results, tidy)
     summary = summarise_findings(results, tidy, found)

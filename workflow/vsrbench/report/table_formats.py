@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 @dataclass(frozen=True)
 class Cell:
-    """`rank` 1 is the best of its column, 2 the second best; `notes` holds letters of footnotes.
+    """`rank` is a place of `statistics.rank_variants`, or 0; `notes` holds letters of footnotes.
 
     `short` is what a terminal or a page has room for, if that is not the whole text.
     """
@@ -57,7 +57,7 @@ def to_markdown(table: Table) -> str:
         body = [[_markdown_name(row), *map(_markdown, row.cells)] for row in rows]
         parts += [f"### {heading}", tabulate(body, header, "pipe", disable_numparse=True, colalign=align)]
     if _ranked(table):
-        parts.append("**Best** and *second best* of each column.")
+        parts.append("**Best** and *second best* of each column; = tied for best, not told apart.")
     notes = [f"- {f'<sup>{note.letter}</sup> ' if note.letter else ''}{note.text}" for note in table.notes]
     return "\n\n".join(filter(None, [*parts, "\n".join(notes)])) + "\n"
 
@@ -67,8 +67,8 @@ def _markdown_name(row: Row) -> str:
 
 
 def _markdown(cell: Cell) -> str:
-    emphasis = ("", "**", "*")[cell.rank]
-    return f"{emphasis}{cell.text}{emphasis}" + (f" <sup>{cell.notes}</sup>" if cell.notes else "")
+    text = ("{}", "**{}**", "*{}*", "{} =")[cell.rank].format(cell.text)
+    return text + (f" <sup>{cell.notes}</sup>" if cell.notes else "")
 
 
 def _ranked(table: Table) -> bool:
@@ -88,7 +88,9 @@ def to_text(table: Table) -> str:
     lines = [table.title, "", *(_text_line(row, widths) for row in everything[:2])]
     for heading, rows in groups.items():
         lines += [f"-- {heading} ".ljust(total, "-"), *(_text_line(row, widths) for row in rows)]
-    lines += ["-" * total, "* best, + second best"] if _ranked(table) else ["-" * total]
+    lines.append("-" * total)
+    if _ranked(table):
+        lines.append("* best, + second best, = tied for best: not told apart")
     for note in table.notes:
         mark = f"[{note.letter}] " if note.letter else "- "
         lines += textwrap.wrap(mark + note.text, total, subsequent_indent="  ", break_on_hyphens=False)
@@ -97,12 +99,15 @@ def to_text(table: Table) -> str:
 
 def _text(cell: Cell) -> str:
     notes = f" [{cell.notes}]" if cell.notes else ""
-    return (cell.short or cell.text) + notes + (" ", "*", "+")[cell.rank]
+    return (cell.short or cell.text) + notes + (" ", "*", "+", "=")[cell.rank]
 
 
 def _text_line(row: list[str], widths: list[int]) -> str:
     first, *others = zip(row, widths, strict=True)
     return " ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]).rstrip()
+
+
+_LEGEND = r"\textbf{Best} and \underline{second best} of each column; = tied for best."
 
 
 def to_latex(table: Table, label: str) -> str:
@@ -111,7 +116,7 @@ def to_latex(table: Table, label: str) -> str:
     lines = [
         r"\begin{table*}",
         r"\centering",
-        rf"\caption{{{_escape(table.title)}. \textbf{{Best}} and \underline{{second best}} of each column.}}",
+        rf"\caption{{{_escape(table.title)}. {_LEGEND}}}",
         rf"\label{{{label}}}",
         r"\smallskip",
         r"\resizebox{\textwidth}{!}{%",
@@ -139,7 +144,8 @@ def to_latex(table: Table, label: str) -> str:
 
 
 def _latex(cell: Cell) -> str:
-    text = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")[cell.rank].format(_escape(cell.short or cell.text))
+    style = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}", "{} =")[cell.rank]
+    text = style.format(_escape(cell.short or cell.text))
     return text + (rf"\textsuperscript{{{cell.notes}}}" if cell.notes else "")
 
 

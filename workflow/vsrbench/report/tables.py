@@ -24,6 +24,7 @@ from vsrbench.results.statistics import (
     average_frames,
     compare_with_full,
     factorial_effects,
+    rank_variants,
     summarise,
 )
 from vsrbench.results.study_results import Results, StudyFiles, read_results
@@ -40,13 +41,19 @@ _HEADER = [
 
 
 def make_tables(
-    files: StudyFiles, folder: Path, *, title: str, note: str, published: Path = PUBLISHED
+    files: StudyFiles,
+    folder: Path,
+    *,
+    title: str,
+    note: str,
+    margin: float = Results.margin,
+    published: Path = PUBLISHED,
 ) -> None:
     """Write `ablations.{csv,md,tex,txt}`, `ablations_tidy.csv`, `factorial.csv` and `published.{csv,md}`.
 
-    `title` and `note` are the study's; `published` lists the published scores.
+    `title`, `note` and `margin` (dB) are the study's; `published` lists the published scores.
     """
-    results = read_results(files)
+    results = read_results(files, margin)
     tidy = tidy_table(results)
     factorial = factorial_table(results)
     table = ablation_table(results, tidy, title, note)
@@ -70,13 +77,13 @@ def make_tables(
 def tidy_table(results: Results) -> pd.DataFrame:
     """Index (dataset, variant, metric): mean, spread, difference from full and its tests, runs behind them.
 
-    `resolved` says whether the difference exceeds its interval, empty where there is none; `headline` marks
-    the metric that the data set is published in; `frame_mean` and `infinite` are those of
-    `statistics.average_frames`. `runs` and `evaluations` are paths in the study's folder.
+    `headline` marks the metric that the data set is published in; `frame_mean` and `infinite` are those of
+    `statistics.average_frames`, differences and verdicts those of `statistics.compare_with_full`. `runs` and
+    `evaluations` are paths in the study's folder.
     """
     clips = results.clips
-    table = summarise(clips).join(average_frames(results.rows)).join(compare_with_full(clips))
-    table["resolved"] = ((table["low"] > 0) | (table["high"] < 0)).where(table["low"].notna())
+    compared = compare_with_full(clips, results.sources, results.margin)
+    table = summarise(clips).join(average_frames(results.rows)).join(compared)
     table["headline"] = [metric == headline_metric(dataset) for dataset, _, metric in table.index]
     table = table.reset_index("metric").join(_facts(results)).set_index("metric", append=True)
     order = [
@@ -177,12 +184,12 @@ def ablation_table(results: Results, tidy: pd.DataFrame, title: str, note: str) 
     groups = {}
     for dataset in results.datasets:
         names = [name for name in results.names if (dataset, name) in scores]
-        ranks = _ranks(results, pd.DataFrame({name: scores[dataset, name]["mean"] for name in names}))
+        places = _places(results, dataset, names)
         groups[_heading(dataset, scores[dataset, names[0]].iloc[0])] = [
             Row(
                 name=name,
                 title=_title(results, name),
-                cells=_cells(_costs(results, name), scores[dataset, name], ranks[name]),
+                cells=_cells(_costs(results, name), scores[dataset, name], places[name]),
                 notes=",".join(letters[remark] for remark in marked if (dataset, name) in remark.rows),
             )
             for name in names
@@ -202,20 +209,20 @@ def _heading(dataset: str, facts: pd.Series) -> str:
     return f"{dataset}, {facts['degradation']} x4, {clips}, {seeds}, differences in {metric}"
 
 
-def _ranks(results: Results, means: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """1 and 2 for the best two of each metric; `means` has metrics as rows, variants as columns."""
-    ranks: dict[str, dict[str, int]] = {name: {} for name in means}
-    ranked = [name for name in means if not given_exact_flow(results.variants.get(name))]
-    for metric in means.index.intersection(SHOWN):
-        ordered = (
-            means.loc[metric, ranked].dropna().sort_values(ascending=not METRICS[metric].higher_is_better)
-        )
-        for rank, name in enumerate(ordered.index[:2] if len(ordered) > 2 else (), 1):
-            ranks[name][metric] = rank
-    return ranks
+def _places(results: Results, dataset: str, names: list[str]) -> dict[str, dict[str, int]]:
+    """By variant and metric, the place of `statistics.rank_variants`; exact flow takes no part."""
+    places: dict[str, dict[str, int]] = {name: {} for name in names}
+    ranked = [name for name in names if not given_exact_flow(results.variants.get(name))]
+    clips = results.clips.loc[dataset]
+    for metric in SHOWN:
+        scores = {name: clips.loc[name, metric].unstack("clip") for name in ranked}
+        found = rank_variants(scores, higher_is_better=METRICS[metric].higher_is_better)
+        for name, place in found.items():
+            places[name][metric] = place
+    return places
 
 
-def _cells(costs: dict[str, float], scores: pd.DataFrame, ranks: dict[str, int]) -> list[Cell]:
+def _cells(costs: dict[str, float], scores: pd.DataFrame, places: dict[str, int]) -> list[Cell]:
     cells = [Cell(_three_digits(costs[cost])) for cost in COSTS]
     for metric in SHOWN:
         digits = METRICS[metric].digits
@@ -227,18 +234,24 @@ def _cells(costs: dict[str, float], scores: pd.DataFrame, ranks: dict[str, int])
         if not np.isnan(spread):
             text = f"{mean:.{digits}f} ± {spread:.{digits}f}"
             short = text.replace(" ", "") if digits == 2 else short
-        cells.append(Cell(text, ranks.get(metric, 0), short))
-    headline = scores.loc[scores["headline"], ["difference", "low", "high"]]
-    return [*cells, *(Cell(_difference(*estimate)) for estimate in headline.to_numpy(float))]
+        cells.append(Cell(text, places.get(metric, 0), short))
+    headline = scores[scores["headline"]]
+    return [*cells, *(_difference_cell(row) for row in headline.itertuples())]
+
+
+# What leads a difference in the tables.
+VERDICT_MARKS = {"better": "", "worse": "", "equivalent": "≈ ", "open": "? ", "": ""}
+
+
+def _difference_cell(row: Any) -> Cell:
+    if pd.isna(row.difference):
+        return Cell("–")
+    return Cell(VERDICT_MARKS[row.verdict] + _difference(row.difference, row.low, row.high))
 
 
 def _difference(difference: float, low: float, high: float) -> str:
-    """`≈` leads a difference that is smaller than its interval."""
-    if pd.isna(difference):
-        return "–"
     interval = "" if pd.isna(low) else f" [{low:+.2f}, {high:+.2f}]"
-    unresolved = "≈ " if low <= 0 <= high else ""
-    return f"{unresolved}{difference:+.2f}{interval}".replace("-", "−")
+    return f"{difference:+.2f}{interval}".replace("-", "−")
 
 
 def _three_digits(value: float) -> str:

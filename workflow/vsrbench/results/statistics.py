@@ -1,31 +1,45 @@
-"""Is that difference real? Means, spreads and paired differences over seeds and clips.
+"""Which differences are real: means, spreads, and paired differences over seeds and clips.
 
-The networks of every seed restore the same clips, so seeds and clips are crossed. Differences are arrays
-(..., seeds, clips), read as effect + seed + clip + rest, where each term but the first is random.
+The networks of every seed restore the same clips, so seeds and clips are crossed; differences are arrays
+(..., seeds, clips). The headline estimate is of the difference on the clips that were scored: training runs
+(seeds) are the replicates, and Student's t over the seeds' mean differences gives interval and p-value.
+Sharing the variance among variants would give shorter intervals, but none of the ways tried keeps its
+promise where one variant trains less reliably than the others (`docs/statistics.md`).
 """
 
-from collections.abc import Iterator
-from itertools import chain, combinations
+from collections.abc import Iterator, Mapping
+from itertools import chain, combinations, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from scipy.optimize import elementwise
+from scipy import optimize, stats
 
 from models.baselines import BASELINES
 from vsrbench.core.metric_table import INFINITE, METRICS
 
 CONFIDENCE = 0.95
+SIGNIFICANT = 1 - CONFIDENCE
+MIN_SEEDS = 3  # with fewer, spread and difference are given, and nothing is inferred
+MAX_SEEDS = 100  # more are not counted
+BEST, SECOND_BEST, TIED = 1, 2, 3  # places of `rank_variants`
+POWER = 0.8  # chance to resolve a difference that is planned for
+SEED_SPREAD = 0.05  # dB; the deviation of one run's PSNR that a plan assumes (0.03 to 0.07 measured)
 
 
 class Estimate(NamedTuple):
-    """An effect, its interval and two-sided p-value; NaN where no interval can be given."""
+    """A mean difference, its interval and two-sided p-value; NaN where no interval can be given.
+
+    `low` and `high` hold for the clips that were scored; `low_any_clip` and `high_any_clip` for other clips
+    of the kind as well.
+    """
 
     difference: np.ndarray
     low: np.ndarray
     high: np.ndarray
     p: np.ndarray
+    low_any_clip: np.ndarray
+    high_any_clip: np.ndarray
 
 
 def average_clips(rows: pd.DataFrame) -> pd.DataFrame:
@@ -75,25 +89,69 @@ def summarise(clips: pd.DataFrame) -> pd.DataFrame:
     return by_seed.groupby(keys, sort=False).agg(mean="mean", spread="std", seeds="size")
 
 
-def compare_with_full(clips: pd.DataFrame) -> pd.DataFrame:
+def compare_with_full(
+    clips: pd.DataFrame, sources: Mapping[tuple[str, str], str] | None = None, margin: float = 0.0
+) -> pd.DataFrame:
     """Every variant's difference from `full`, paired by seed and clip; index (dataset, variant, metric).
 
-    Columns: an `Estimate`, `p_permutation`, the numbers of seeds and clips paired, and both p-values
-    after Holm's correction over the study's comparisons of one metric (`p_holm`, `p_permutation_holm`).
+    Columns: an `Estimate`; the numbers of seeds and clips paired; `p_holm`, the p-value after Holm's
+    correction over the study's comparisons of one metric; `verdict` (`judge`) and `seeds_to_close`. `sources`
+    names what a (dataset, clip) was cut from: clips of one source are averaged before they count as
+    replicates. `margin` in dB is the difference in PSNR that is regarded as none.
     """
     found = {}
     for dataset, metric, scores in _score_tables(clips):
         for variant in [name for name in scores if name != "full" and "full" in scores]:
             paired = pair(scores[variant], scores["full"], scored_once=variant in BASELINES)
             if paired.size:
-                estimate = estimate_effect(paired)
-                found[dataset, variant, metric] = [*estimate, permutation_p(paired), *paired.shape]
-    columns = [*Estimate._fields, "p_permutation", "paired_seeds", "paired_clips"]
+                groups = [(sources or {}).get((dataset, clip), clip) for clip in paired.columns]
+                estimate = estimate_effect(paired.to_numpy(float), groups)
+                found[dataset, variant, metric] = [*estimate, *paired.shape]
+    columns = [*Estimate._fields, "paired_seeds", "paired_clips"]
     index = pd.MultiIndex.from_tuples(found, names=["dataset", "variant", "metric"]) if found else None
     table = pd.DataFrame(list(found.values()), index=index, columns=columns, dtype=float)
-    for p in ("p", "p_permutation"):
-        table[f"{p}_holm"] = table.groupby("metric")[p].transform(correct_by_holm) if found else None
+    table["p_holm"] = table.groupby("metric")["p"].transform(correct_by_holm) if found else None
+    margins = [margin if METRICS[metric].unit == "dB" else 0.0 for *_, metric in table.index]
+    table["verdict"] = [
+        judge(row, METRICS[row.Index[-1]].higher_is_better, margin)
+        for row, margin in zip(table.itertuples(), margins, strict=True)
+    ]
+    families = table.groupby("metric")["p"].transform("count") if found else []
+    table["seeds_to_close"] = [
+        seeds_to_close(row, margin, comparisons)
+        for row, margin, comparisons in zip(table.itertuples(), margins, families, strict=True)
+    ]
     return table
+
+
+def judge(row: Any, higher_is_better: bool, margin: float) -> str:
+    """`better`, `worse`, `equivalent`, `open`, or "" where there is no interval.
+
+    Better and worse hold after Holm's correction. Equivalent: the interval lies within +-`margin`, which is
+    two one-sided tests at 2.5 % each.
+    """
+    if np.isnan(row.low):
+        return ""
+    if row.p_holm < SIGNIFICANT:
+        return "better" if (row.difference > 0) == higher_is_better else "worse"
+    return "equivalent" if -margin < row.low and row.high < margin else "open"
+
+
+def seeds_to_close(row: Any, margin: float, comparisons: int) -> float:
+    """The seeds that would settle an open comparison if its mean and spread stayed as they are.
+
+    Settled: resolved among `comparisons` with a chance of `POWER`, or with an interval within +-`margin`.
+    NaN where the comparison is not open, infinite beyond `MAX_SEEDS`.
+    """
+    if row.verdict != "open":
+        return np.nan
+    seeds, difference = int(row.paired_seeds), abs(row.difference)
+    half = (row.high - row.low) / 2
+    deviation = half * np.sqrt(seeds) / stats.t.isf(SIGNIFICANT / 2, seeds - 1)
+    resolved = seeds_to_resolve(difference, deviation / np.sqrt(2), comparisons) or np.inf
+    more = np.arange(seeds + 1, MAX_SEEDS + 1)
+    within = stats.t.isf(SIGNIFICANT / 2, more - 1) * deviation / np.sqrt(more) < margin - difference
+    return max(float(min(resolved, more[within][0] if within.any() else np.inf)), seeds + 1.0)
 
 
 def factorial_effects(clips: pd.DataFrame, changes: dict[str, dict[str, Any]], metric: str) -> pd.DataFrame:
@@ -115,7 +173,7 @@ def factorial_effects(clips: pd.DataFrame, changes: dict[str, dict[str, Any]], m
                 if subject:
                     contrast = sum(_weight(subject, corner, part) * cell for part, cell in cells.items())
                     effect = " x ".join(f"{key}: {value}" for key, value in sorted(subject))
-                    estimate = estimate_effect(_complete(contrast))
+                    estimate = estimate_effect(_complete(contrast).to_numpy(float))
                     found.append([dataset, named[corner], effect, *estimate])
     return pd.DataFrame(found, columns=["dataset", "grid", "effect", *Estimate._fields])
 
@@ -142,116 +200,123 @@ def _score_tables(clips: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, pd.
             )
 
 
-def pair(scores: pd.DataFrame, full: pd.DataFrame, *, scored_once: bool = False) -> np.ndarray:
-    """`scores` minus the full model's, both tables of seeds x clips, over the seeds and clips of both.
+def pair(scores: pd.DataFrame, others: pd.DataFrame, *, scored_once: bool = False) -> pd.DataFrame:
+    """`scores` minus `others`, both tables of seeds x clips, over the seeds and clips that both have.
 
-    What was `scored_once`, having no seeds, is held against every seed of the full model.
+    What was `scored_once`, having no seeds, is compared with every seed of the others.
     """
-    if scored_once:
-        return _complete(scores.iloc[0] - full)
-    return _complete(scores - full)
+    return _complete((scores.iloc[0] if scored_once else scores) - others)
 
 
-def _complete(differences: pd.DataFrame) -> np.ndarray:
-    """(seeds, clips) without the seeds that have nothing and the clips that lack something."""
-    return differences.dropna(how="all").dropna(axis=1).to_numpy(float)
+def _complete(differences: pd.DataFrame) -> pd.DataFrame:
+    """Seeds x clips without the seeds that have nothing and the clips that lack something."""
+    return differences.dropna(how="all").dropna(axis=1)
 
 
-def estimate_effect(differences: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
-    """Mean effect and its interval for other seeds and other clips; differences are (..., seeds, clips).
+def estimate_effect(differences: np.ndarray, sources: list[str] | None = None) -> Estimate:
+    """Mean difference and its 95 % intervals; differences are (..., seeds, clips), in the metric's unit.
 
-    A t-interval, since a bootstrap of seeds, then clips, is no help to a study of two or three seeds: two
-    values cannot be resampled into the spread that they come from, and its percentile interval covers the
-    effect in 62 to 83 % of studies with 2 seeds x 5 clips, in 77 to 89 % with 3 x 10. In simulation this
-    one covers 93 to 97 % with three and more seeds and four and more clips, whatever the ratio of the
-    three variances, and 91 to 98 % with two seeds. With one clip it holds for that clip alone; with one
-    seed there is none.
+    On the scored clips: Student's t over the seeds' means. For other clips: half-widths of that interval
+    and of the one over the sources' means (of clips, where `sources` is None) added in quadrature (MOVER,
+    Zou and Donner 2008), which in simulation covers 95 to 99 %; NaN with fewer than three sources.
     """
-    seeds, clips = differences.shape[-2:]
-    mean = differences.mean((-2, -1))
-    if seeds < 2:
-        return Estimate(mean, *(np.full_like(mean, np.nan) for _ in range(3)))
-    error, share = _standard_error(differences.mean(-1), differences.mean(-2), (differences**2).sum((-2, -1)))
-
-    def excess(log_p, distance, error, share):
-        return _t_quantile(np.exp(log_p), share, seeds, clips) * error - distance
-
-    half = _t_quantile(1 - confidence, share, seeds, clips) * error
-    # p is where the interval of confidence 1 - p just reaches zero; below 1e-12 the search ends.
-    bracket = np.full_like(mean, np.log(1e-12)), np.zeros_like(mean)
-    found = elementwise.find_root(excess, bracket, args=(np.abs(mean), error, share))
-    return Estimate(mean, mean - half, mean + half, np.where(found.success, np.exp(found.x), 1e-12))
+    mean, half, p = _student(differences.mean(-1))
+    across = _student(_source_means(differences, sources))[1]
+    any_clip = np.hypot(half, across)
+    return Estimate(mean, mean - half, mean + half, p, mean - any_clip, mean + any_clip)
 
 
-def _t_quantile(p, share, seeds: int, clips: int) -> np.ndarray:
-    """Two-sided t quantile where `share` of the variance is the seeds' mean square, the rest the clips'.
+def _student(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over the last axis, half-width of its interval and p-value; NaN with fewer than `MIN_SEEDS`."""
+    mean, number = values.mean(-1), values.shape[-1]
+    if number < MIN_SEEDS:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    error = stats.sem(values, axis=-1)
+    certain = np.where(mean == 0, 0.0, np.inf)  # where all values are the same
+    t = np.divide(np.abs(mean), error, out=certain, where=error > 0)
+    return mean, stats.t.isf(SIGNIFICANT / 2, number - 1) * error, 2 * stats.t.sf(t, number - 1)
 
-    Satterthwaite's degrees of freedom are right where there are many. Where there are few, they trust
-    their own estimate of the share too much (coverage down to 86 % with two seeds), so the fewer there are,
-    the more counts a mean of the two t quantiles that is led by the larger mean square.
+
+def _source_means(differences: np.ndarray, sources: list[str] | None) -> np.ndarray:
+    """(..., sources): differences averaged over the seeds and over the clips of each source."""
+    by_clip = differences.mean(-2)
+    if sources is None:
+        return by_clip
+    names = np.asarray(sources)
+    return np.stack([by_clip[..., names == name].mean(-1) for name in dict.fromkeys(sources)], -1)
+
+
+def rank_variants(scores: Mapping[str, pd.DataFrame], *, higher_is_better: bool) -> dict[str, int]:
+    """By name, `BEST`, `SECOND_BEST` or `TIED` for best; `scores` are tables of seeds x clips.
+
+    Tied for best are all that no other is shown to beat. There is no second best beside a tie, and no place
+    at all with fewer than three seeds.
     """
-    of_seeds, of_clips = seeds - 1, max(clips - 1, 1)
-    satterthwaite = stats.t.isf(p / 2, 1 / (share**2 / of_seeds + (1 - share) ** 2 / of_clips))
-    lead = share**3 / (share**3 + (1 - share) ** 3)
-    led = lead * stats.t.isf(p / 2, of_seeds) + (1 - lead) * stats.t.isf(p / 2, of_clips)
-    fewest = min(of_seeds, of_clips)
-    return led / fewest + satterthwaite * (1 - 1 / fewest)
+    left = dict(scores)
+    places: dict[str, int] = {}
+    for place in (BEST, SECOND_BEST):
+        group = _possibly_best(left, higher_is_better)
+        if len(group) != 1:
+            return places if place == SECOND_BEST else dict.fromkeys(group, TIED)
+        places[group[0]] = place
+        del left[group[0]]
+    return places
 
 
-def _standard_error(seed_means, clip_means, sum_of_squares) -> tuple[np.ndarray, np.ndarray]:
-    """Standard error of the mean over seeds and clips, and the share of the seeds' mean square in it.
+def _possibly_best(scores: Mapping[str, pd.DataFrame], higher_is_better: bool) -> list[str]:
+    """The names that no other beats, with the best one among them in 95 % of studies (Gupta 1965).
 
-    From means (..., seeds) and (..., clips) of the differences and the sum (...) of their squares.
+    One name beats another where the paired difference is significant, one-sided, at 5 % over the number of
+    the others. Empty where there is nothing to compare with, or too few seeds.
     """
-    seeds, clips = seed_means.shape[-1], clip_means.shape[-1]
-    common = seeds * clips * seed_means.mean(-1) ** 2
-    of_seeds = clips * (seed_means**2).sum(-1) - common
-    of_clips = seeds * (clip_means**2).sum(-1) - common
-    of_rest = sum_of_squares - common - of_seeds - of_clips
-    square_seeds = np.maximum(of_seeds, 0) / (seeds - 1)
-    square_clips = np.maximum(of_clips, 0) / max(clips - 1, 1)
-    square_rest = np.maximum(of_rest, 0) / max((seeds - 1) * (clips - 1), 1)
-    # Both mean squares hold the rest, so it is taken off once; a variance that comes out negative is none.
-    square = np.maximum.reduce([square_seeds + square_clips - square_rest, square_seeds, square_clips])
-    both = square_seeds + square_clips
-    share = np.divide(square_seeds, both, out=np.ones_like(both), where=both > 0)
-    return np.sqrt(square / (seeds * clips)), share
+    names = [name for name, table in scores.items() if table.notna().to_numpy().any()]
+    p = {pair: _p_of_lead(scores, *pair, higher_is_better) for pair in permutations(names, 2)}
+    if len(names) < 2 or np.isnan(list(p.values())).any():
+        return []
+    level = SIGNIFICANT / (len(names) - 1)
+    return [name for name in names if all(p[other, name] >= level for other in names if other != name)]
 
 
-def permutation_p(differences: np.ndarray) -> float:
-    """Two-sided p-value of differences (seeds, clips) if the two networks compared may change places.
-
-    The larger of two: once seeds change places, each with all its clips, and once clips do, each with all
-    its seeds. Either alone takes what varies with the other for an effect: where seeds vary most, changing
-    clips alone makes two thirds of all nil effects significant at 0.05. Exact up to ten units, from 1999
-    random changes beyond. n units can give no p below 2 / 2^n, so that 0.05 takes six seeds and six clips.
-    With one clip only seeds count; with one seed it is NaN.
-    """
-    if len(differences) < 2:
+def _p_of_lead(scores: Mapping[str, pd.DataFrame], name: str, other: str, higher_is_better: bool) -> float:
+    """One-sided p-value of `name` leading `other`; 0 or 1 between two baselines, which have no seeds."""
+    if other in BASELINES and name not in BASELINES:
+        return 1 - _p_of_lead(scores, other, name, higher_is_better)
+    paired = pair(scores[name], scores[other], scored_once=name in BASELINES)
+    if paired.empty:
         return np.nan
-    p = _p_of_flips(differences)
-    return max(p, _p_of_flips(differences.T)) if differences.shape[1] > 1 else p
+    estimate = estimate_effect(paired.to_numpy(float))
+    leads = (estimate.difference > 0) == higher_is_better
+    p = 0.0 if other in BASELINES else float(estimate.p)
+    return p / 2 if leads else 1 - p / 2
 
 
-def _p_of_flips(differences: np.ndarray) -> float:
-    """p-value of the studentised mean over the signs of the rows of `differences`."""
-    row_means, sum_of_squares = differences.mean(1), (differences**2).sum()
+def resolvable_difference(deviation: float, seeds: int, comparisons: int) -> float:
+    """The smallest difference that `seeds` paired runs resolve with a chance of `POWER`.
 
-    def statistic(signs, axis):
-        column_means = signs @ differences / len(differences)
-        error, _ = _standard_error(signs * row_means, column_means, sum_of_squares)
-        return np.abs(column_means.mean(-1)) / np.maximum(error, np.finfo(float).tiny)
+    `deviation` is the standard deviation of one run's score, the same for both networks; the level is that
+    of Holm's first step among `comparisons`. NaN with fewer than three seeds.
+    """
+    if seeds < MIN_SEEDS:
+        return np.nan
+    error = np.sqrt(2 / seeds) * deviation
+    critical = stats.t.isf(SIGNIFICANT / comparisons / 2, seeds - 1)
 
-    test = stats.permutation_test(
-        (np.ones(len(differences)),),
-        statistic,
-        permutation_type="samples",
-        alternative="greater",
-        n_resamples=1999,
-        batch=500,
-        rng=0,
+    def lacking_power(shift: float) -> float:
+        return stats.nct.sf(critical, seeds - 1, shift) - POWER
+
+    return float(error * optimize.brentq(lacking_power, 0, 4 * critical))
+
+
+def seeds_to_resolve(difference: float, deviation: float, comparisons: int) -> int | None:
+    """The fewest seeds that resolve `difference` with a chance of `POWER`; None beyond `MAX_SEEDS`."""
+    return next(
+        (
+            seeds
+            for seeds in range(MIN_SEEDS, MAX_SEEDS + 1)
+            if resolvable_difference(deviation, seeds, comparisons) <= difference
+        ),
+        None,
     )
-    return float(test.pvalue)
 
 
 def correct_by_holm(p: pd.Series) -> pd.Series:

@@ -70,6 +70,7 @@ class Results:
     runtimes: dict[str, dict[str, Any]]  # the first measurement of each variant
     runs: dict[tuple[str, int], dict[str, Any]]  # provenance of each (variant, seed)
     manifests: dict[str, dict[str, Any]]  # of each data set
+    margin: float = 0.05  # dB of PSNR; a smaller difference is regarded as none
 
     @property
     def names(self) -> list[str]:
@@ -86,8 +87,18 @@ class Results:
         """Means over the frames of a clip, see `statistics.average_clips`."""
         return average_clips(self.rows)
 
+    @property
+    def sources(self) -> dict[tuple[str, str], str]:
+        """By (dataset, clip), the photograph that a generated clip was cut from; other clips have none."""
+        return {
+            (dataset, clip["name"]): clip["photographs"][0]
+            for dataset, manifest in self.manifests.items()
+            for clip in manifest.get("clips", ())
+            if "photographs" in clip
+        }
 
-def read_results(files: StudyFiles) -> Results:
+
+def read_results(files: StudyFiles, margin: float = Results.margin) -> Results:
     """Read one study. An InputError names the file that is not what it should be."""
     variants = [load_variant(path) for path in files.configs]
     return Results(
@@ -96,6 +107,7 @@ def read_results(files: StudyFiles) -> Results:
         runtimes={path.stem: _read(path, lambda facts: facts["measurements"][0]) for path in files.runtimes},
         runs={run_of(path): _read(path, lambda facts: facts) for path in files.provenance},
         manifests={path.parent.name: _read(path, lambda facts: facts) for path in files.manifests},
+        margin=margin,
     )
 
 
