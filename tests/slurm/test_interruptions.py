@@ -45,7 +45,7 @@ def test_training_survives_time_limits_a_preemption_and_a_lost_node(study, clust
 
         assert fact(job, "Restarts") == "4"
         assert study.owner()["attempt"] == 5
-        assert "ended without a word" in study.log(job)
+        assert "ended without releasing the lock" in study.log(job)
         assert_same_training(study.folder / study.run, undisturbed.result())
 
 

@@ -109,9 +109,9 @@ def test_damage_is_said_and_nothing_is_trained(workflow):
     result = workflow.snakemake()
     assert result.returncode != 0
     last = result.stdout[result.stdout.rindex("verify failed") :]
-    assert f"{clips}: 3 faults in mine; repair them all:" in last
+    assert f"{clips}: 3 problems in mine; fix all of them:" in last
     for name, said in {
-        "small": "64x60, not 64x64 as it must be; restore this frame",
+        "small": "expected 64x64, got 64x60; restore this frame",
         "gap": "No such file or directory; restore this frame",
         "torn": "truncated PNG; copy it again",
     }.items():

@@ -55,7 +55,7 @@ FAULTS = {
     "text": (lambda path: path.write_text("not a picture"), "not a PNG; store frames as 8-bit RGB PNG"),
     "folder": (lambda path: path.mkdir(), "Is a directory"),
     "truncated": (truncated, "truncated PNG; copy it again"),
-    "flipped byte": (flipped_byte, "damaged PNG, does not decode; copy it again"),
+    "flipped byte": (flipped_byte, "damaged PNG, cannot be decoded; copy it again"),
     "16 bit": (
         lambda path: cv2.imwrite(str(path), picture().astype(np.uint16) * 257),
         "16-bit RGB PNG; convert it to 8-bit RGB",
@@ -85,7 +85,7 @@ def test_a_faulty_frame_is_named_in_one_line(tmp_path, fault):
 def test_frames_of_two_sizes_are_refused(tmp_path):
     for t, width in enumerate((24, 24, 28)):
         write_frame(tmp_path / f"{t}.png", picture(width=width))
-    with pytest.raises(InputError, match=r"2\.png: 28x16, not 24x16 of 0\.png"):
+    with pytest.raises(InputError, match=r"2\.png: expected 24x16 as 0\.png, got 28x16"):
         read_frames([tmp_path / f"{t}.png" for t in range(3)])
 
 
@@ -113,7 +113,7 @@ def test_chosen_frames_are_read_and_no_others(tmp_path):
 
 def test_flow_that_is_not_there_or_no_flow_is_named(tmp_path):
     clip = clip_of(tmp_path, [picture()])
-    with pytest.raises(InputError, match="no exact optical flow; choose flow: spynet"):
+    with pytest.raises(InputError, match="no exact optical flow; use flow: spynet"):
         clip.read_flows()
     (tmp_path / "flow.safetensors").write_bytes(b"\0" * 20)
     broken = Clip(**(vars(clip) | {"flow": tmp_path / "flow.safetensors"}))

@@ -68,7 +68,7 @@ def faults(root, dataset="vid4", degradation="BI"):
     head, *lines = str(error.value).splitlines()
     if not lines:
         return [head]
-    assert head == f"{root}: {len(lines)} faults in {dataset}; repair them all:"
+    assert head == f"{root}: {len(lines)} problems in {dataset}; fix all of them:"
     return lines
 
 
@@ -97,13 +97,13 @@ def skip_a_frame(root):
     folder = root / "Vid4" / "BIx4" / "city"
     for t in range(2, FRAMES - 1):
         shutil.copy(folder / f"{t + 1:08d}.png", folder / f"{t:08d}.png")
-    return [f"BIx4/city/{t:08d}.png: is not BI of {t:08d}.png" for t in range(2, FRAMES - 1)]
+    return [f"BIx4/city/{t:08d}.png: not BI of {t:08d}.png" for t in range(2, FRAMES - 1)]
 
 
 def replace_lq(root, lq):
     for t, frame in enumerate(lq):
         write_frame(root / "Vid4" / "BIx4" / "city" / f"{t:08d}.png", frame)
-    return [f"BIx4/city/{t:08d}.png: is not BI of" for t in range(FRAMES)]
+    return [f"BIx4/city/{t:08d}.png: not BI of" for t in range(FRAMES)]
 
 
 def shift_the_phase(root):
@@ -114,7 +114,7 @@ def link_outside(root):
     path = root / "Vid4" / "GT" / "city" / "00000001.png"
     outside = path.rename(root.parent / "elsewhere.png")
     path.symlink_to(outside)
-    return ["GT/city/00000001.png: a symbolic link that leaves"]
+    return ["GT/city/00000001.png: a symbolic link to outside"]
 
 
 def link_to_itself(root):
@@ -130,7 +130,7 @@ def link_all_frames(root):
     folder.mkdir()
     for path in elsewhere.iterdir():
         (folder / path.name).symlink_to(path)
-    return [f"GT/city/00000000.png: a symbolic link that leaves {folder} ({FRAMES} in this clip); link the"]
+    return [f"GT/city/00000000.png: a symbolic link to outside {folder} ({FRAMES} in this clip); link the"]
 
 
 def edit(path, change, said):
@@ -157,7 +157,7 @@ TRAPS = {
     "one frame more": edit(
         "GT/city/00000005.png",
         lambda path: write_frame(path, scene()[0]),
-        "one frame more than the data set has",
+        "not a frame of the data set",
     ),
     "truncated": edit(
         "BIx4/walk/00000000.png",
@@ -180,7 +180,7 @@ TRAPS = {
     "mixed sizes": edit(
         "GT/walk/00000003.png",
         lambda path: write_frame(path, scene()[0][:40]),
-        "64x40, not 64x48 as it must be",
+        "expected 64x48, got 64x40",
     ),
 }
 
@@ -228,7 +228,7 @@ def test_an_unfinished_clip_is_no_subset(vid4):
 
 def test_missing_data_is_said_with_how_to_get_it(tmp_path):
     for dataset in [name for name, entry in DATA_SETS.items() if not entry.generated]:
-        with pytest.raises(InputError, match=r"there is no such folder; get .* unpack") as error:
+        with pytest.raises(InputError, match=r"no such folder; get .* unpack") as error:
             verify(dataset, tmp_path, "BI", tmp_path / "manifest.json")
         assert str(error.value).startswith(str(tmp_path)) and "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
@@ -276,7 +276,7 @@ def test_frames_that_changed_since_they_were_verified_are_refused(vid4):
             load_clips(manifest, "test")
         assert str(error.value) == (
             f"{vid4}/Vid4/GT/walk: clip walk has changed since {manifest} was written; "
-            "restore the clip, or move the manifest away so that it is made again"
+            "restore the clip, or move the manifest away and run the study again"
         )
     verified(vid4)
     assert len(load_clips(manifest, "test")) == 2
@@ -299,7 +299,7 @@ def test_a_copy_that_lost_its_times_is_the_same_data(vid4):
 def test_a_manifest_of_another_degradation_is_refused(vid4):
     verified(vid4)
     manifest = vid4.parent / "results" / "manifest.json"
-    with pytest.raises(InputError, match="degradation is BI, the study asks for BD") as error:
+    with pytest.raises(InputError, match="expected degradation BD, got BI") as error:
         load_clips(manifest, "test", "BD")
     assert str(error.value).startswith(str(manifest))
 
@@ -407,7 +407,7 @@ def test_vimeo_is_verified_under_its_limits(tmp_path):
     assert DATA_SETS["vimeo90k"].missing(tmp_path / "data") is None
     assert DATA_SETS["vimeo90k_slow"].missing(tmp_path / "data") is not None
     (septuplets / "sep_testlist.txt").write_text("00002/0001\n")
-    with pytest.raises(InputError, match=r"sep_testlist\.txt: 1 clips instead of 7824"):
+    with pytest.raises(InputError, match=r"sep_testlist\.txt: expected 7824 clips, got 1"):
         find_clips("vimeo90k", "test", tmp_path / "data", "BI")
 
 
@@ -436,7 +436,7 @@ def test_a_folder_has_the_name_that_the_study_gives_it(tmp_path):
         assert (clip.dataset, clip.name) == (name, "one")
     (tmp_path / "clips" / "one" / "00000001.png").write_text("x")
     (tmp_path / "clips" / "one" / "00000003.png").write_text("x")
-    with pytest.raises(InputError, match="clips: 2 faults in mine; repair them all:\n"):
+    with pytest.raises(InputError, match="clips: 2 problems in mine; fix all of them:\n"):
         verify("folder", tmp_path / "clips", "BI", tmp_path / "other.json", name="mine")
 
 
@@ -469,7 +469,7 @@ def test_folder_holds_pairs_of_its_own(tmp_path):
     root = tmp_path / "data"
     write_clip(root / "GT" / "clip", scene())
     write_clip(root / "BIx4" / "clip", degrade(scene(), "BI")[:-1])
-    assert faults(root, "folder") == [f"{root / 'BIx4' / 'clip'}: 4 frames for 5 of ground truth"]
+    assert faults(root, "folder") == [f"{root / 'BIx4' / 'clip'}: 4 frames, but 5 of ground truth"]
 
 
 @needs_shared
@@ -487,5 +487,5 @@ def test_the_foliage_excerpt_is_a_folder_and_not_vid4(tmp_path):
     verify("folder", SHARED / "Vid4_excerpt", "BI", manifest)
     assert json.loads(manifest.read_text())["clips"][0]["largest_difference"] == 0
     shutil.copytree(SHARED / "Vid4_excerpt", tmp_path / "Vid4")
-    with pytest.raises(InputError, match="82 faults in vid4"):  # 41 of 49 frames, in both folders
+    with pytest.raises(InputError, match="82 problems in vid4"):  # 41 of 49 frames, in both folders
         verify("vid4", tmp_path, "BI", tmp_path / "other.json")

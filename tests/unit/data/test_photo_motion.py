@@ -223,8 +223,8 @@ def test_a_killed_generation_leaves_only_whole_clips_and_goes_on(folder, tmp_pat
 @pytest.mark.parametrize(("change", "said"), [
     ({"size": 98}, "multiple of 4"),
     ({"size": 400}, "from 32 to 352"),
-    ({"clips_per_photo": {"exam": 1}}, "train, validation, test"),
-    ({"degradation": "blur"}, "BI"),
+    ({"clips_per_photo": {"exam": 1}}, "unknown split 'exam'; expected one of train, validation, test"),
+    ({"degradation": "blur"}, "unknown degradation 'blur'; expected one of BI"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused_in_one_line(tmp_path, change, said):
     with pytest.raises(InputError, match=said) as error:
@@ -234,5 +234,5 @@ def test_impossible_settings_are_refused_in_one_line(tmp_path, change, said):
 
 
 def test_clips_of_another_degradation_are_refused(folder):
-    with pytest.raises(InputError, match="degradation is subsample, the study asks for BI"):
+    with pytest.raises(InputError, match="expected degradation BI, got subsample"):
         find_clips("photo_motion", "test", folder, "BI")

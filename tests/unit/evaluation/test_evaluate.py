@@ -182,7 +182,7 @@ def test_a_clip_shorter_than_the_window_is_named(tmp_path, network):
 
 
 def test_frames_of_a_degradation_that_was_not_asked_for_are_refused(manifest):
-    with pytest.raises(InputError, match="degradation is BI, the study asks for BD; use other data"):
+    with pytest.raises(InputError, match="expected degradation BD, got BI; use other data"):
         run(manifest, degradation="BD")
     assert not (manifest.parent / "seed_0.csv").exists()
 

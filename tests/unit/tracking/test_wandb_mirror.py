@@ -22,7 +22,7 @@ from vsrbench.core.errors import InputError
 from vsrbench.core.files import sha256
 from vsrbench.results.run_records import find_records, read_history
 from vsrbench.tracking.wandb_mirror import sync
-from vsrbench.training.preemption import GO_ON_LATER
+from vsrbench.training.preemption import RESUME_LATER
 
 KEY = "0" * 39 + "5"
 ITERATIONS, LOG_INTERVAL = 300, 10  # of the synthetic trainings
@@ -130,7 +130,7 @@ def test_a_training_killed_twice_is_mirrored_as_if_nobody_had(tmp_path):
     config = write_variant(study / "configs" / "full.yaml", training=settings)
     files = {"config": config} | write_stores(tmp_path)
     run = study / "runs" / "full" / "seed_1"
-    assert train(files, run, signal.SIGTERM, after_lines=5) == GO_ON_LATER
+    assert train(files, run, signal.SIGTERM, after_lines=5) == RESUME_LATER
     assert train(files, run, signal.SIGKILL, after_lines=13) == -signal.SIGKILL
     assert train(files, run) == 0
     undisturbed = tmp_path / "undisturbed"

@@ -53,7 +53,7 @@ class Code:
 def test_a_foreign_file_is_refused_and_no_code_of_it_is_run(tmp_path, content, capsys):
     save(tmp_path, 5)
     newest = save_checkpoint(tmp_path, 10, content)
-    with pytest.raises(InputError, match=f"{newest}: whole, but no checkpoint of a training; move it away"):
+    with pytest.raises(InputError, match=f"{newest}: readable, but not a training checkpoint; move it away"):
         load_latest(tmp_path, IDENTITY)
     assert not capsys.readouterr().out
 
@@ -75,7 +75,7 @@ def test_a_full_disk_leaves_what_was_and_says_what_is_needed(tmp_path, monkeypat
     save(tmp_path / "checkpoints", 5)
     monkeypatch.setattr(checkpoint, "atomic_write", full_disk)
     with (
-        pytest.raises(InputError, match=r"needs 3\.0 MiB.*whole checkpoints: 00000005"),
+        pytest.raises(InputError, match=r"needs 3\.0 MiB.*complete checkpoints: 00000005"),
         room_for_checkpoints(tmp_path / "checkpoints", 3 * 2**20),
     ):
         save(tmp_path / "checkpoints", 10)

@@ -6,7 +6,7 @@ import signal
 import pytest
 from stand_in import stand_in
 
-from vsrbench.training.preemption import GO_ON_LATER, StopRequest, go_on_later
+from vsrbench.training.preemption import RESUME_LATER, StopRequest, resume_later
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -40,28 +40,28 @@ def slurm(tmp_path, monkeypatch):
 def test_only_a_running_job_is_requeued(slurm, monkeypatch, state, requeued):
     monkeypatch.setenv("STATE", state)
     with pytest.raises(SystemExit) as leaving:
-        go_on_later()
-    assert leaving.value.code == GO_ON_LATER == 75
+        resume_later()
+    assert leaving.value.code == RESUME_LATER == 75
     assert ("scontrol requeue 42" in slurm.read_text()) == requeued
 
 
 def test_only_one_process_of_a_job_requeues_it(slurm, monkeypatch):
     monkeypatch.setenv("STATE", "RUNNING")
     with pytest.raises(SystemExit):
-        go_on_later(requeue=False)
+        resume_later(requeue=False)
     assert not slurm.exists()
 
 
 def test_without_slurm_it_just_leaves(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(SystemExit) as leaving:
-        go_on_later()
-    assert leaving.value.code == GO_ON_LATER
+        resume_later()
+    assert leaving.value.code == RESUME_LATER
 
 
 def test_a_job_whose_slurm_is_gone_still_leaves(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SLURM_JOB_ID", "42")
     with pytest.raises(SystemExit):
-        go_on_later()
+        resume_later()
     assert "squeue" in caplog.text

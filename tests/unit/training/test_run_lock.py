@@ -57,7 +57,7 @@ def test_it_takes_over_when_the_owner_is_killed(tmp_path, holder, caplog):
     os.kill(holder.pid, signal.SIGKILL)
     with lock_run(tmp_path) as lock:
         assert lock.owner.attempt == 2
-    assert "ended without a word" in caplog.text
+    assert "ended without releasing the lock" in caplog.text
 
 
 def test_a_stopped_owner_is_not_dead(tmp_path, holder, monkeypatch):

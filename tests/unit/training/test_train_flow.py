@@ -49,7 +49,7 @@ def test_a_stop_changes_nothing(stores, tmp_path, monkeypatch):
 
 
 def test_crops_must_fit_the_pyramid(stores, tmp_path):
-    with pytest.raises(InputError, match="crop_size: must be a multiple of 32"):
+    with pytest.raises(InputError, match="crop_size: expected a multiple of 32"):
         train_flow(
             **stores, **SETTINGS | {"crop_size": 24}, iterations=4, out=tmp_path / "weights.safetensors"
         )

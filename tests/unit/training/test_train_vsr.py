@@ -20,7 +20,7 @@ from vsrbench.core.errors import InputError
 from vsrbench.data.frame_store import FrameStore
 from vsrbench.training import train_vsr, trainer
 from vsrbench.training.checkpoint import list_checkpoints
-from vsrbench.training.preemption import GO_ON_LATER
+from vsrbench.training.preemption import RESUME_LATER
 from vsrbench.training.run_lock import LockLost
 from vsrbench.training.train_vsr import train
 
@@ -112,7 +112,7 @@ def test_a_signal_saves_and_the_next_start_ends_bit_equal(run, at_iteration, mon
         at_iteration(3, lambda: os.kill(os.getpid(), number))
         with pytest.raises(SystemExit) as leaving:
             run("parts", training=settings)
-    assert leaving.value.code == GO_ON_LATER
+    assert leaving.value.code == RESUME_LATER
     at_iteration(3, lambda: pytest.fail("iteration 3 was done before"))
     parts = run("parts", training=settings)
     assert parts.read_bytes() == whole.read_bytes()
@@ -267,7 +267,7 @@ def test_a_store_of_another_degradation_is_refused(run, monkeypatch):
     monkeypatch.setattr(
         FrameStore, "degradation", property(lambda self: "BD", lambda self, value: None), raising=False
     )
-    with pytest.raises(InputError, match="frames of degradation BD, but it is to learn BI"):
+    with pytest.raises(InputError, match="expected frames of degradation BI, got BD"):
         run()
 
 

@@ -1,17 +1,19 @@
-"""The ways in which low-quality frames are made from ground truth, by their published names, at x4.
+"""Degradations that produce low-quality frames from ground truth, by their published names, at x4.
 
 `BI`         MATLAB's antialiased bicubic `imresize`.
 `BD`         Gaussian blur, sigma 1.6, 12 x 12 taps, edges replicated, then every fourth pixel from index 1
              (`fspecial('gaussian', 12, 1.6)`, `imfilter`, `(2:4:end-2, 2:4:end-2)` in MATLAB).
-             The even kernel looks from 5 pixels before to 6 after, so that the samples are centred as BI's.
-`BD_DUF`     DUF's blur: sigma 1.6, 13 x 13 taps, edges mirrored, every fourth pixel from index 0. It lies 1.5
-             ground-truth pixels from BD: the two are not comparable.
-`subsample`  every fourth pixel from index 1 without a low-pass: aliased, so that neighbouring frames carry
-             what one frame lacks. Half a pixel off the middle of four, the least there is.
+             The even kernel spans 5 pixels before to 6 after the sample, so its centre is that of BI.
+`BD_DUF`     DUF's blur: sigma 1.6, 13 x 13 taps, edges mirrored, every fourth pixel from index 0. It is
+             shifted by 1.5 ground-truth pixels against BD: the two are not comparable.
+`subsample`  every fourth pixel from index 1 without a low-pass: aliased, so that neighbouring frames contain
+             information that one frame lacks. The offset from the centre of four pixels is the smallest
+             possible, half a pixel.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,24 +26,27 @@ BLUR_SIGMA = 1.6
 
 @dataclass(frozen=True)
 class Degradation:
-    """How float frames (t, 4h, 4w, c) become (t, h, w, c), and where an LQ pixel sits among the GT's."""
+    """A function from float frames (t, 4h, 4w, c) to (t, h, w, c), and the position of its samples."""
 
     downscale: Callable[[np.ndarray], np.ndarray]
     phase: float  # LQ pixel i is centred on GT pixel 4 i + phase
 
     @property
     def flip_shift(self) -> int:
-        """GT pixels by which a crop that is flipped begins further on, to have the same phase again.
+        """GT pixels by which to shift a crop that is flipped, so that its phase stays the same.
 
-        A flip makes 3 - phase of it, which is the same only in the middle of four.
+        A flip turns the phase into 3 - phase, which is equal only for samples at the centre of four pixels.
         """
         return round(2 * self.phase - (SCALE - 1))
 
 
 def degrade(gt: np.ndarray, name: str) -> np.ndarray:
-    """uint8 (t, 4h, 4w, 3) -> uint8 (t, h, w, 3), rounded half up as MATLAB does."""
+    """Degrade frames, uint8 (t, 4h, 4w, 3) -> uint8 (t, h, w, 3), rounding half up as MATLAB does.
+
+    `name` is a key of DEGRADATIONS. The computation is in float64.
+    """
     downscale = DEGRADATIONS[name].downscale
-    # One frame at a time: a whole clip in float64 would take eight times its size.
+    # One frame at a time: a whole clip in float64 takes eight times the memory of the clip.
     lq = [downscale(frame[None].astype(np.float64))[0] for frame in gt]
     return np.floor(np.stack(lq).clip(0, 255) + 0.5).astype(np.uint8)
 
@@ -56,7 +61,11 @@ def _blur(frames: np.ndarray) -> np.ndarray:
 
 
 def blur_duf(frames: np.ndarray, scale: int = SCALE) -> np.ndarray:
-    """DUF's blur at any whole scale: sigma 0.4 times the scale, cut at four sigma."""
+    """Blur and downscale float frames (t, h, w, c) as DUF's released code does, by any integer scale.
+
+    Sigma is 0.4 times the scale, the kernel is cut off at four sigma, and edges are mirrored. Returns
+    (t, h / scale, w / scale, c) in the dtype and range of the input.
+    """
     radius = int(4 * 0.4 * scale + 0.5)
     return _gaussian(frames, before=radius, taps=2 * radius + 1, border="reflect", scale=scale)
 
@@ -65,8 +74,10 @@ def _subsample(frames: np.ndarray) -> np.ndarray:
     return frames[:, 1::SCALE, 1::SCALE]
 
 
-def _gaussian(frames, *, before: int, taps: int, border: str, scale: int = SCALE) -> np.ndarray:
-    """Rows, then columns: sample i is the Gaussian mean of the `taps` pixels from `scale * i - before` on."""
+def _gaussian(
+    frames: np.ndarray, *, before: int, taps: int, border: Literal["edge", "reflect"], scale: int = SCALE
+) -> np.ndarray:
+    """Filter rows, then columns: sample i averages the `taps` pixels from `scale * i - before` on."""
     x = np.arange(taps) - (taps - 1) / 2
     weights = np.exp(-(x**2) / (2 * (BLUR_SIGMA * scale / SCALE) ** 2))
     weights = (weights / weights.sum()).astype(frames.dtype)

@@ -1,10 +1,10 @@
-"""folder: anybody's own clips, as folders of numbered PNG frames or as video files.
+"""folder: your own clips, as folders of numbered PNG frames or as video files.
 
     <root>/<clip>/<frame>.png        or <root>/<clip>.mp4 (.avi, .mkv, .mov, .webm): the ground truth
-    <root>/GT/<clip>/<frame>.png     or so, if there is a
-    <root>/BIx4/<clip>/<frame>.png   (or BDx4, ...); without it the low-quality frames are made
+    <root>/GT/<clip>/<frame>.png     or this, together with the low-quality frames:
+    <root>/BIx4/<clip>/<frame>.png   (or BDx4, ...); without it, computed from the ground truth
 
-`root` is the folder itself. Every clip is a test clip, all frames are scored, cut to a multiple of 4.
+`root` is the folder itself. Every clip is a test clip; all frames are scored, cropped to a multiple of 4.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
 
 def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
-    """The clips in `root`, by name; other files are passed over."""
+    """Find the clips in `root`, sorted by name; other files are ignored."""
     paths = sorted(path for path in dataset.folder(root).iterdir() if path.name[0] != ".")
     lq = root / f"{degradation}x4"
     return [
@@ -49,9 +49,10 @@ def _video_clip(path: Path, degradation: str) -> Clip:
 
 @dataclass(frozen=True)
 class VideoClip(Clip):
-    """A clip in one video file, which is then the path of every frame; fast when read from front to back."""
+    """A clip in a video file, which is the path of every frame; fast if frames are read in order."""
 
     def read_gt(self, frames: Sequence[int]) -> np.ndarray:
+        """Read ground-truth frames (t, 4h, 4w, 3), uint8 RGB, cropped to a multiple of 4."""
         video = _open(self.gt[0])
         return cut_to_scale(np.stack([video.read(t) for t in frames]))
 
@@ -70,7 +71,7 @@ class _Video:
         self.capture, self.next = cv2.VideoCapture(str(self.path)), 0
 
     def read(self, t: int) -> np.ndarray:
-        """Frame t, uint8 (h, w, 3) RGB; going back starts from the front, since seeking is not exact."""
+        """Read frame t, uint8 (h, w, 3) RGB; going back restarts the file, since seeking is inexact."""
         if t < self.next:
             self._rewind()
         while self.next < t and self.capture.grab():

@@ -1,24 +1,25 @@
-"""The frame store: training clips as plain arrays, so that a crop costs its own bytes and no decoding.
+"""The frame store: training clips as uncompressed arrays, so that a crop needs no decoding.
 
     <folder>/index.json            degradation and clips, in order
     <folder>/<clip>/lq.npy         uint8 (t, h, w, 3)
     <folder>/<clip>/gt.npy         uint8 (t, 4h, 4w, 3)
-    <folder>/<clip>/flows.npy      float32 (2, t, 2, h, w), forward and backward; where flow is known
-    <folder>/<clip>/clip.json      the clip's entry in the index, and what it was made from
+    <folder>/<clip>/flows.npy      float32 (2, t, 2, h, w), forward and backward; if the flow is known
+    <folder>/<clip>/clip.json      the clip's entry in the index, and the fingerprint of its source
 
-A clip's folder appears under its name once it is whole, and the index once every clip has. Arrays are
-memory-mapped: the operating system keeps what is in use, and workers share it. A frame of 1280 x 720 takes
+A clip's folder gets its name when it is complete, and the index is written when all clips are. Arrays are
+memory-mapped: the operating system caches what is in use, and workers share it. A frame of 1280 x 720 takes
 2.9 MB, the 26,600 of REDS 78 GB.
 
-Chosen by measurement: crops of 256 x 256 x 5 a second in one process, with the files in memory and not, are
-840 and 58 here, 82 and 54 in zarr (chunks of 256 x 256; with LZ4 46 and 35), 5 and 6 in PNGs decoded by
-OpenCV, be they files or in an LMDB.
+Measured alternatives, in crops of 256 x 256 x 5 per second in one process, with the files in the page cache
+and not: 840 and 58 here, 82 and 54 in zarr (chunks of 256 x 256; with LZ4 46 and 35), 5 and 6 in PNGs decoded
+by OpenCV, as files or in an LMDB.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,20 +30,20 @@ from vsrbench.data.degradation import SCALE
 
 @dataclass(frozen=True)
 class StoredClip:
-    """A clip in a store; height and width in LQ pixels."""
+    """A clip in a store; height and width are in LQ pixels."""
 
     name: str
     num_frames: int
     height: int
     width: int
-    files: dict[str, dict]  # name -> bytes and sha256 of an array
+    files: dict[str, dict[str, Any]]  # name -> bytes and sha256 of an array
 
 
 class FrameStore:
-    """A finished store, opened to read crops; its clips are numbered in the order of `clips`.
+    """A complete store, opened for reading crops; clips are addressed by their index in `clips`.
 
-    Opening compares the size of every array with the index; `digests=True` reads them all and compares
-    their sha256 too. Raises InputError for a store that is missing, unfinished or damaged.
+    Opening compares the size of every array with the index; `digests=True` also reads all arrays and compares
+    their sha256. Raises InputError for a store that is missing, incomplete or damaged.
     """
 
     def __init__(self, folder: Path, *, digests: bool = False) -> None:
@@ -52,7 +53,7 @@ class FrameStore:
             self.degradation: str = index["degradation"]
             self.clips = tuple(StoredClip(**clip) for clip in index["clips"])
         except FileNotFoundError:
-            raise InputError(f"{self.folder}: no finished frame store; build it first") from None
+            raise InputError(f"{self.folder}: no complete frame store; build it first") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.folder / 'index.json'}: unreadable ({error}); build the store again"
@@ -71,9 +72,10 @@ class FrameStore:
         size: int,
         gt_shift: tuple[int, int] = (0, 0),
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(lq (t, size, size, 3), gt (t, 4 size, 4 size, 3)) uint8; `top`, `left`, `size` in LQ pixels.
+        """Read a crop (lq (t, size, size, 3), gt (t, 4 size, 4 size, 3)), uint8 RGB.
 
-        `gt_shift` moves the ground truth's crop by so many of its pixels, down and to the right.
+        `top`, `left` and `size` are in LQ pixels; `gt_shift` moves the crop of the ground truth (down, right)
+        in GT pixels.
         """
         down, right = gt_shift
         return (
@@ -84,29 +86,36 @@ class FrameStore:
     def crop_flows(
         self, clip: int, frames: Sequence[int], top: int, left: int, size: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(flows_forward, flows_backward) float32 (t, 2, size, size), as `Clip.read_flows` has them."""
+        """Read a crop (flows_forward, flows_backward), each float32 (t, 2, size, size), in LQ pixels.
+
+        Directions are those of `Clip.read_flows`. Raises InputError for a store without exact flow.
+        """
         if not self.has_flows:
-            raise InputError(f"{self.folder}: holds no exact optical flow; choose flow: spynet")
+            raise InputError(f"{self.folder}: contains no exact optical flow; use flow: spynet")
         rows, columns = slice(top, top + size), slice(left, left + size)
-        flows = self._array(clip, "flows.npy")
-        return tuple(np.stack([direction[t, :, rows, columns] for t in frames]) for direction in flows)
+        forward, backward = (
+            np.stack([direction[t, :, rows, columns] for t in frames])
+            for direction in self._array(clip, "flows.npy")
+        )
+        return forward, backward
 
     def _array(self, clip: int, file: str) -> np.ndarray:
-        # Mapped anew for each crop: a map for each of 64,612 clips would pass the system's limit.
-        return np.load(self.folder / self.clips[clip].name / file, mmap_mode="r")
+        # Mapped for each crop: a persistent map for each of 64,612 clips would exceed the system's limit.
+        array: np.ndarray = np.load(self.folder / self.clips[clip].name / file, mmap_mode="r")
+        return array
 
 
 def _cut(array: np.ndarray, frames: Sequence[int], top: int, left: int, size: int) -> np.ndarray:
     return np.stack([array[t, top : top + size, left : left + size] for t in frames])
 
 
-def check_array(path: Path, facts: dict, digests: bool) -> None:
-    """Raise InputError unless the file has the size, and on request the sha256, that the index says."""
+def check_array(path: Path, facts: dict[str, Any], digests: bool) -> None:
+    """Raise InputError unless the file's size, and with `digests` its sha256, are those of the index."""
     try:
         size = path.stat().st_size
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; build the store again") from None
     if size != facts["bytes"]:
-        raise InputError(f"{path}: {size} bytes instead of {facts['bytes']}; build the store again")
+        raise InputError(f"{path}: expected {facts['bytes']} bytes, got {size}; build the store again")
     if digests and sha256(path) != facts["sha256"]:
         raise InputError(f"{path}: contents changed since it was written; build the store again")

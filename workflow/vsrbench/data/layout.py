@@ -1,4 +1,4 @@
-"""What the published data sets have in common: frozen clip lists, and folders of numbered frames."""
+"""Shared by the published data sets: official clip lists, and folders of numbered frames."""
 
 import csv
 import re
@@ -27,11 +27,11 @@ def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> li
 def listed_clips(
     dataset: str, split: str, degradation: str, frame: str, folders: Callable[[str], tuple[Path, Path]]
 ) -> list[Clip]:
-    """Clips of the frozen list that are there; a clip whose ground-truth folder is missing is left out.
+    """Return the clips of the official list whose ground-truth folder exists.
 
-    frame: name of frame t, as a format string. folders: where the ground truth and the low-quality frames
-    of a clip lie; where the folder above the latter is missing too, the data set ships none. Every frame that
-    the list promises is named, whether it is there or not.
+    frame: format string for the file name of frame t. folders: maps a clip's name to the folders of its
+    ground truth and its low-quality frames; if the parent of the latter is missing, the data set has no
+    low-quality frames. A clip has every frame of the list, whether the file exists or not.
     """
     with open(CLIP_LIST, newline="") as file:
         rows = [row for row in csv.DictReader(file) if (row["dataset"], row["split"]) == (dataset, split)]
@@ -56,25 +56,25 @@ def listed_clips(
 
 
 def numbered_frames(folder: Path) -> tuple[Path, ...]:
-    """PNGs `<prefix><number>.png` from the lowest number to the highest, missing ones included.
+    """List the PNGs `<prefix><number>.png` from the lowest number to the highest, including missing ones.
 
-    InputError where more than a few are missing, as of frames that are named by time stamps.
+    Raises InputError if more than half as many are missing as exist, as with names that are time stamps.
     """
     numbers = {}
     for path in folder.glob("*.png"):
         match = re.fullmatch(r"(.*?)(\d+)", path.stem)
         if match is None:
-            raise InputError(f"{path}: name ends in no frame number; number the frames of a clip")
+            raise InputError(f"{path}: name does not end in a frame number; number the frames")
         numbers[int(match[2])] = path
         prefix, digits = match[1], len(match[2])
     if not numbers:
-        raise InputError(f"{folder}: holds no PNG frames; give each clip a folder of its own")
+        raise InputError(f"{folder}: contains no PNG frames; put each clip into a folder of its own")
     low, high = min(numbers), max(numbers)
     missing = high - low + 1 - len(numbers)
     if 2 * missing > len(numbers):
         raise InputError(
-            f"{folder}: frames {low} to {high} are not numbered without gaps ({missing} are missing); number "
-            "them 0, 1, 2 and so on"
+            f"{folder}: frames {low} to {high} are not numbered consecutively ({missing} are missing); "
+            "number them 0, 1, 2 and so on"
         )
     return tuple(
         numbers.get(number, folder / f"{prefix}{number:0{digits}d}.png") for number in range(low, high + 1)

@@ -1,4 +1,4 @@
-"""Manifests: what a data set was when it was verified or generated, with a sha256 per clip."""
+"""Manifests: the contents of a data set when it was verified or generated, with a sha256 per clip."""
 
 import hashlib
 import json
@@ -15,12 +15,17 @@ from vsrbench.data.degradation import SCALE
 def write_manifest(
     path: Path, dataset: str, root: Path, degradation: str, clips: list[dict[str, Any]], **facts: Any
 ) -> None:
-    """Write atomically. `clips`: an entry each with name, split, frames, height, width (of the ground truth),
-    sha256 (`digest`) and, unless the clip was generated, `fingerprint`."""
+    """Write a manifest atomically.
+
+    clips: one entry per clip with name, split, frames, height and width (of the ground truth), sha256
+    (`digest`) and, unless the clip was generated, `fingerprint`.
+    """
     path = Path(path)
     manifest = {
         "dataset": dataset,
-        "root": os.path.relpath(root, path.parent),  # so that results and data can be moved together
+        "root": os.path.relpath(
+            root, path.parent
+        ),  # relative, so that results and data can be moved together
         "degradation": degradation,
         "scale": SCALE,
         **facts,
@@ -31,10 +36,10 @@ def write_manifest(
 
 
 def read_manifest(path: Path, degradation: str | None = None) -> dict[str, Any]:
-    """What `write_manifest` wrote; an InputError if it is of another degradation than the one asked for."""
+    """Read a manifest; InputError if it is missing, damaged or of another degradation than `degradation`."""
     path = Path(path)
     try:
-        manifest = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text())
         manifest["root"] = os.path.normpath(path.parent / manifest["root"])
         found = manifest["degradation"]
     except OSError as error:
@@ -43,21 +48,21 @@ def read_manifest(path: Path, degradation: str | None = None) -> dict[str, Any]:
         remedy = wrong_file_remedy("one that `vsrbench verify` or `vsrbench generate` wrote")
         raise InputError(f"{path}: not a manifest; {remedy}") from None
     if degradation not in (None, found):
-        raise InputError(f"{path}: degradation is {found}, the study asks for {degradation}; use other data")
+        raise InputError(f"{path}: expected degradation {degradation}, got {found}; use other data")
     return manifest
 
 
 def holds(entry: dict[str, Any], files: Sequence[Path]) -> bool:
-    """Whether a clip's files are those that its entry was made from.
+    """Check whether a clip's files are those that its manifest entry describes.
 
-    Sizes and times tell quickly. Where they differ, as after a copy, the contents are read; so they are for
-    generated clips, whose manifest tells no times, to be the same wherever it is made.
+    Sizes and modification times are compared first. If they differ, as after a copy, the contents are; also
+    for generated clips, whose entries contain no times so that manifests are reproducible.
     """
     return entry.get("fingerprint") == fingerprint(files) or entry["sha256"] == digest(files)
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """One sha256 over names, sizes and times (whole ns) of files: another one when a file is replaced."""
+    """Compute a sha256 over names, sizes and modification times (ns); it changes if a file is replaced."""
     facts = []
     for path in files:
         try:
@@ -69,7 +74,7 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def digest(files: Sequence[Path]) -> str:
-    """One sha256 over the contents of files and their names below the folder that holds them all."""
+    """Compute a sha256 over the contents of files and their paths relative to their common folder."""
     folder = os.path.commonpath([path.parent for path in files])
     total = hashlib.sha256()
     for path in sorted(files):

@@ -1,9 +1,9 @@
-"""Two pictures moving over each other, drawn as video frames together with their exact optical flow.
+"""Render two moving image layers as video frames, with their exact optical flow.
 
 The background fills the frame and follows a camera path; the foreground is a piece of another picture with
-a smooth outline that moves on its own in front of it. Each layer is an affine map per frame, so that
-motion is known in closed form at every position. Coordinates are (x, y) in pixels, pixel centres at
-whole numbers; GT pixels unless said otherwise.
+a smooth outline that moves independently in front of it. Each layer has one affine map per frame, so the
+motion is known in closed form at every position. Coordinates are (x, y) in pixels, with pixel centres at
+integers; they are GT pixels unless stated otherwise.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from torch.nn.functional import grid_sample
 from models.resize import imresize
 from vsrbench.data.degradation import SCALE
 
-MAX_SPEED = 12.0  # GT pixels a frame
-MAX_PITCH = 0.9  # picture pixels a GT pixel: below 1, sampling cannot alias
-MARGIN = 2.0  # picture pixels that the bicubic kernel reaches beyond a position
+MAX_SPEED = 12.0  # GT pixels per frame
+MAX_PITCH = 0.9  # picture pixels per GT pixel: below 1, sampling cannot alias
+MARGIN = 2.0  # radius of the bicubic kernel in picture pixels
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A picture and how it moves: in frame t, GT position p shows picture position `maps[t] @ (p, 1)`."""
+    """A picture and its motion: in frame t, GT position p shows picture position `maps[t] @ (p, 1)`."""
 
     picture: torch.Tensor  # (3, h, w) float32, 0 to 255
     maps: np.ndarray  # (t, 3, 3)
@@ -30,16 +30,24 @@ class Layer:
     outline: np.ndarray | None = None  # (k, 2): radius = sum of a cos(i angle + b), row i being (a, b)
 
     def inside(self, positions: np.ndarray, t: int) -> np.ndarray:
-        """How far positions (..., 2) of frame t lie inside the outline, in GT pixels; outside is negative."""
+        """Compute the signed distance (...) of positions (..., 2) in frame t from the outline, in GT pixels.
+
+        It is measured along the ray from the centre, positive inside and negative outside.
+        """
+        assert self.centre is not None and self.outline is not None
         offset = apply(self.maps[t], positions) - self.centre
         angle = np.arctan2(offset[..., 1], offset[..., 0])
         radius = sum(a * np.cos(i * angle + b) for i, (a, b) in enumerate(self.outline))
         pitch = np.sqrt(np.linalg.det(self.maps[t, :2, :2]))
-        return (radius - np.hypot(offset[..., 0], offset[..., 1])) / pitch
+        distance: np.ndarray = (radius - np.hypot(offset[..., 0], offset[..., 1])) / pitch
+        return distance
 
 
 def draw_background(rng: np.random.Generator, picture: torch.Tensor, num_frames: int, size: int) -> Layer:
-    """A camera path over `picture` that never leaves it; a small picture is magnified for that."""
+    """Draw a random camera path over `picture` (3, h, w) that stays inside it, enlarging it if necessary.
+
+    `size` is the height and width of a frame in GT pixels.
+    """
     path = _Path.draw(rng, num_frames, size)
     reach = path.extent(size / 2)
     limit = (min(picture.shape[1:]) / 2 - MARGIN) / reach
@@ -49,7 +57,10 @@ def draw_background(rng: np.random.Generator, picture: torch.Tensor, num_frames:
 
 
 def draw_foreground(rng: np.random.Generator, picture: torch.Tensor, num_frames: int, size: int) -> Layer:
-    """A smoothly outlined piece of `picture`, a quarter to half the frame across, on its own path."""
+    """Draw a random piece of `picture` (3, h, w) with a smooth outline, moving on a random path.
+
+    It is a quarter to half as wide as the frame; `size` is the height and width of a frame in GT pixels.
+    """
     path = _Path.draw(rng, num_frames, size)
     radius = size * rng.uniform(0.13, 0.25)
     reach = 1.5 * radius + MARGIN
@@ -64,7 +75,7 @@ def draw_foreground(rng: np.random.Generator, picture: torch.Tensor, num_frames:
 
 
 def render(background: Layer, foreground: Layer, size: int) -> np.ndarray:
-    """uint8 (t, size, size, 3): both layers, the foreground's edge one and a half pixels soft."""
+    """Render frames (t, size, size, 3), uint8 RGB, with a foreground edge that is 1.5 GT pixels wide."""
     grid = _grid(size)
     frames = [
         _sample(background, grid, t).lerp(
@@ -77,14 +88,15 @@ def render(background: Layer, foreground: Layer, size: int) -> np.ndarray:
 
 
 def flows(background: Layer, foreground: Layer, size: int, phase: float) -> dict[str, np.ndarray]:
-    """Exact flow to both neighbours at the LQ pixels, LQ pixel i being centred on GT pixel 4 i + phase.
+    """Compute the exact flow to both neighbours at the LQ pixels.
 
-    flows_forward, flows_backward: float32 (t, 2, h, w), LQ pixels, x before y: where the point that frame t
-    shows lies in frame t-1 and t+1, less its own position. occluded_forward, occluded_backward: bool
-    (t, h, w), true where the neighbour does not show that point. The ends are zero and occluded.
+    LQ pixel i is centred on GT pixel 4 i + phase. Returns flows_forward and flows_backward, float32
+    (t, 2, h, w) in LQ pixels, x before y: the displacement of the point visible in frame t to its position in
+    frame t-1 and t+1; and occluded_forward and occluded_backward, bool (t, h, w), true where that point is
+    not visible in the neighbour. At the ends of the clip, flows are zero and occlusions true.
     """
     num_frames, edge = len(background.maps), size // SCALE
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, step in (("forward", -1), ("backward", 1)):
         flow = np.zeros((num_frames, 2, edge, edge), np.float32)
         occluded = np.ones((num_frames, edge, edge), bool)
@@ -96,13 +108,14 @@ def flows(background: Layer, foreground: Layer, size: int, phase: float) -> dict
 
 
 def apply(maps: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Affine map (3, 3) of positions (..., 2)."""
-    return positions @ maps[:2, :2].T + maps[:2, 2]
+    """Apply an affine map (3, 3) to positions (..., 2)."""
+    mapped: np.ndarray = positions @ maps[:2, :2].T + maps[:2, 2]
+    return mapped
 
 
 @dataclass(frozen=True)
 class _Path:
-    """Shift (t, 2) in GT pixels, rotation (t,) in radians, log zoom (t,); bounded at any length."""
+    """Shift (t, 2) in GT pixels, rotation (t,) in radians and log zoom (t,), bounded for any length."""
 
     shift: np.ndarray
     angle: np.ndarray
@@ -122,12 +135,15 @@ class _Path:
         return cls(shift, angle, zoom, reach=1.25 * amplitude)
 
     def extent(self, half: float) -> float:
-        """How far from its anchor a layer is seen, for a frame of 2 `half`, in GT pixels at zoom 1."""
+        """Return the radius around the anchor that a frame of size 2 `half` shows, in GT pixels at zoom 1."""
         turn = np.abs(self.angle).max()
-        return (half + self.reach) * (np.cos(turn) + np.sin(turn)) * np.exp(np.abs(self.zoom).max())
+        return float((half + self.reach) * (np.cos(turn) + np.sin(turn)) * np.exp(np.abs(self.zoom).max()))
 
     def maps(self, anchor: np.ndarray, position: np.ndarray, pitch: float) -> np.ndarray:
-        """(t, 3, 3): `position` + shift shows `anchor`, with `pitch` picture pixels a GT pixel."""
+        """Compute maps (t, 3, 3) that show `anchor` at `position` + shift.
+
+        `pitch` is in picture pixels per GT pixel, at zoom 1.
+        """
         scale = pitch * np.exp(self.zoom)
         cos, sin = scale * np.cos(self.angle), scale * np.sin(self.angle)
         linear = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
@@ -137,23 +153,24 @@ class _Path:
         return maps
 
 
-def _wave(rng, num_frames: int, amplitude: float, speed: float) -> np.ndarray:
-    """A stretch of a sine whose fastest change is `speed` a frame."""
+def _wave(rng: np.random.Generator, num_frames: int, amplitude: float, speed: float) -> np.ndarray:
+    """Sample a sine with a random phase whose fastest change is `speed` per frame."""
     return amplitude * np.sin(speed / amplitude * np.arange(num_frames) + rng.uniform(0, 2 * np.pi))
 
 
 def _fit(picture: torch.Tensor, pitch: float) -> tuple[torch.Tensor, float]:
-    """The picture, reduced with antialiasing if `pitch` needs it, and the pitch to sample it at then."""
+    """Shrink the picture with antialiasing if `pitch` requires it; return it and its sampling pitch."""
     if pitch <= MAX_PITCH:
         return picture, pitch
     return imresize(picture, MAX_PITCH / pitch), MAX_PITCH
 
 
-def _anchor(rng, picture: torch.Tensor, reach: float) -> np.ndarray:
+def _anchor(rng: np.random.Generator, picture: torch.Tensor, reach: float) -> np.ndarray:
     height, width = picture.shape[1:]
     middle = np.array([width - 1, height - 1]) / 2
     room = np.maximum(middle + 0.5 - MARGIN - reach, 0)
-    return middle + room * rng.uniform(-1, 1, 2)
+    anchor: np.ndarray = middle + room * rng.uniform(-1, 1, 2)
+    return anchor
 
 
 def _grid(size: int, step: float = 1, phase: float = 0) -> np.ndarray:
@@ -162,14 +179,16 @@ def _grid(size: int, step: float = 1, phase: float = 0) -> np.ndarray:
 
 
 def _sample(layer: Layer, grid: np.ndarray, t: int) -> torch.Tensor:
-    """(3, h, w) float32: the picture's bicubic interpolation at GT positions `grid` of frame t."""
+    """Sample the picture bicubically at GT positions `grid` (h, w, 2) of frame t: (3, h, w) float32."""
     height, width = layer.picture.shape[1:]
     positions = 2 * apply(layer.maps[t], grid) / (width - 1, height - 1) - 1
-    grid = torch.from_numpy(positions).float()
-    return grid_sample(layer.picture[None], grid[None], "bicubic", "border", align_corners=True)[0]
+    sampling_grid = torch.from_numpy(positions).float()[None]
+    return grid_sample(layer.picture[None], sampling_grid, "bicubic", "border", align_corners=True)[0]
 
 
-def _flow(background, foreground, size, phase, t, neighbour) -> tuple[np.ndarray, np.ndarray]:
+def _flow(
+    background: Layer, foreground: Layer, size: int, phase: float, t: int, neighbour: int
+) -> tuple[np.ndarray, np.ndarray]:
     here = _grid(size, SCALE, phase)
     ahead = foreground.inside(here, t) > 0
     there = np.where(

@@ -1,9 +1,9 @@
-"""photo_motion: clips made from the photographs that ship inside scikit-image. No download, no licence.
+"""photo_motion: clips generated from the photographs that ship with scikit-image, without any download.
 
 A clip shows one photograph under a camera path and a piece of another one moving in front of it
-(`moving_layers`), with the exact optical flow. The split is by photograph: no picture, and no second
-view of the same scene, is on two sides. The same seed gives the same clips, and a clip depends on
-its own number only, so that asking for more leaves the others as they are.
+(`moving_layers`), with the exact optical flow. Splits are by photograph: no photograph, and no second view of
+the same scene, is in two splits. The same seed gives the same clips, and a clip depends only on its own
+number, so generating more clips does not change the others.
 
     <folder>/manifest.json
     <folder>/<split>/<clip>/gt/%08d.png           size x size
@@ -16,6 +16,7 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from vsrbench.data.manifest import digest, read_manifest, write_manifest
 from vsrbench.data.registry import DataSet
 
 NAME = "photo_motion"
-MIN_SIZE, MAX_SIZE = 32, 352  # beyond, the smallest photograph would be magnified more than twofold
+MIN_SIZE, MAX_SIZE = 32, 352  # beyond, the smallest photograph would be enlarged more than twofold
 
 # The two motorcycle pictures are a stereo pair and must stay together.
 PHOTOGRAPHS = {
@@ -53,21 +54,24 @@ PHOTOGRAPHS = {
 def generate(
     folder: Path, *, seed: int, degradation: str, clips_per_photo: dict[str, int], num_frames: int, size: int
 ) -> None:
-    """Write the clips of every split and, last, the manifest; finished clips of the same settings are kept.
+    """Generate the clips of every split, then the manifest; complete clips with the same settings are kept.
 
-    clips_per_photo: clips that each photograph of a split is the background of. size: edge of a GT frame,
-    a multiple of 4.
+    clips_per_photo: by split, the number of clips with each photograph as background. size: height and width
+    of the GT frames in pixels, a multiple of 4. Raises InputError for settings that are out of range.
     """
     if size % SCALE or not MIN_SIZE <= size <= MAX_SIZE:
         raise InputError(
-            f"photo_motion: size {size} must be a multiple of {SCALE} from {MIN_SIZE} to {MAX_SIZE}"
+            f"photo_motion.size: expected a multiple of {SCALE} from {MIN_SIZE} to {MAX_SIZE}, got {size}"
         )
     if degradation not in DEGRADATIONS:
-        raise InputError(f"photo_motion: degradation {degradation!r} is none of {', '.join(DEGRADATIONS)}")
-    if set(clips_per_photo) - set(PHOTOGRAPHS):
-        raise InputError(f"photo_motion: clips_per_photo must name splits out of {', '.join(PHOTOGRAPHS)}")
+        raise InputError(f"unknown degradation {degradation!r}; expected one of {', '.join(DEGRADATIONS)}")
+    if unknown := set(clips_per_photo) - set(PHOTOGRAPHS):
+        raise InputError(
+            f"photo_motion.clips_per_photo: unknown split {min(unknown)!r}; expected one of "
+            f"{', '.join(PHOTOGRAPHS)}"
+        )
     settings = {
-        "version": code_digest("generate"),  # clips of older code are drawn again
+        "version": code_digest("generate"),  # clips of other code are generated again
         "seed": seed,
         "degradation": degradation,
         "num_frames": num_frames,
@@ -87,7 +91,7 @@ def generate(
 
 
 def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
-    """The clips that the manifest in `root` lists; refuses a manifest of another degradation."""
+    """Find the clips of a split in the manifest in `root`; InputError if it is of another degradation."""
     manifest = read_manifest(Path(root) / "manifest.json", degradation=degradation)
     return [
         _clip(Path(root) / split / entry["name"], entry, degradation)
@@ -96,7 +100,7 @@ def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> li
     ]
 
 
-def _clip(folder: Path, entry: dict, degradation: str) -> Clip:
+def _clip(folder: Path, entry: dict[str, Any], degradation: str) -> Clip:
     names = [f"{t:08d}.png" for t in range(entry["frames"])]
     return Clip(
         dataset=NAME,
@@ -111,8 +115,10 @@ def _clip(folder: Path, entry: dict, degradation: str) -> Clip:
     )
 
 
-def _make_clip(folder: Path, split: str, photograph: str, index: int, settings: dict) -> dict:
-    """One clip's manifest entry; the clip is drawn and written unless it is there, whole and the same."""
+def _make_clip(
+    folder: Path, split: str, photograph: str, index: int, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Generate a clip, unless it is already there, complete and unchanged; return its manifest entry."""
     rng = np.random.default_rng(
         [settings["seed"], list(PHOTOGRAPHS).index(split), *photograph.encode(), index]
     )
@@ -139,18 +145,20 @@ def _make_clip(folder: Path, split: str, photograph: str, index: int, settings: 
     return entry
 
 
-def _digest_of_finished(folder: Path, settings: dict) -> str | None:
-    """The sha256 of a clip that lies in `folder` undamaged and was made with these settings, or None."""
+def _digest_of_finished(folder: Path, settings: dict[str, Any]) -> str | None:
+    """Return the sha256 of the clip in `folder` if it is undamaged and has these settings, else None."""
     try:
         stored = json.loads((folder / "clip.json").read_text())
         sha256 = digest([path for path in folder.rglob("*.*") if path.name != "clip.json"])
-        whole = stored["settings"] == settings and stored["clip"]["sha256"] == sha256
+        complete = stored["settings"] == settings and stored["clip"]["sha256"] == sha256
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return sha256 if whole else None
+    return sha256 if complete else None
 
 
-def _write_clip(folder: Path, rng, photograph: str, foreground: str, settings: dict) -> None:
+def _write_clip(
+    folder: Path, rng: np.random.Generator, photograph: str, foreground: str, settings: dict[str, Any]
+) -> None:
     num_frames, size, degradation = (settings[key] for key in ("num_frames", "size", "degradation"))
     layers = (
         moving_layers.draw_background(rng, _photograph(photograph), num_frames, size),
@@ -168,8 +176,8 @@ def _write_clip(folder: Path, rng, photograph: str, foreground: str, settings: d
 
 @cache
 def _photograph(name: str) -> torch.Tensor:
-    """(3, h, w) float32, 0 to 255; a grey photograph has three equal channels."""
-    import skimage.data  # here, since training reads clips on machines without scikit-image
+    """Load a photograph (3, h, w), float32 in [0, 255]; a grey one has three equal channels."""
+    import skimage.data  # here, because training may run on machines without scikit-image
 
     if name.startswith("motorcycle"):
         picture = skimage.data.stereo_motorcycle()[name == "motorcycle_right"]

@@ -1,23 +1,23 @@
-"""Read ahead in background threads, in order.
+"""Prefetch items in background threads, in order.
 
-Threads suffice: cropping is copying, which numpy does without holding the interpreter's lock.
+Threads suffice: cropping is copying, for which numpy releases the global interpreter lock.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def prefetch(read: Callable[[int], T], keys: Iterable[int], workers: int) -> Iterator[T]:
-    """`read(key)` for every key in order, up to two for each of `workers` threads in advance.
+def prefetch(read: Callable[[int], T], keys: Iterable[int], workers: int) -> Generator[T, None, None]:
+    """Yield `read(key)` for every key in order, reading up to two items ahead for each of `workers` threads.
 
-    Closing the iterator drops what is still ahead. What a reader raises is raised here.
+    Closing the generator discards items that were read ahead. Exceptions of `read` are raised here.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
-    ahead: deque = deque()
+    ahead: deque[Future[T]] = deque()
     try:
         for key in keys:
             ahead.append(pool.submit(read, key))

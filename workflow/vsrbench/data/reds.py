@@ -1,15 +1,15 @@
-"""REDS: 270 clips of 100 frames of 1280 x 720; 000, 011, 015, 020 (`reds4`) for test, 266 for training.
+"""REDS: 270 clips of 100 frames of 1280 x 720; 000, 011, 015, 020 (`reds4`) are for test, 266 for training.
 
     <root>/train_sharp/<000 to 239>/%08d.png              train_sharp.zip
     <root>/train_sharp_bicubic/X4/<000 to 239>/%08d.png   train_sharp_bicubic.zip
     <root>/val_sharp/<000 to 029>/%08d.png                val_sharp.zip; here clips 240 to 269
     <root>/val_sharp_bicubic/X4/<000 to 029>/%08d.png     val_sharp_bicubic.zip
 
-with or without the folders `train` and `val` around them that the archives bring, and all of it in
-<root>/REDS if preferred. The official validation
-clips may also lie in train_sharp as 240 to 269 ("regrouped"). As in the released recipe, REDS4 is also what
-validation watches during training. Scored on RGB, all frames, no border cut. BI is the data set's own;
-another degradation is read from `train_sharp_<degradation>/X4` and the like, or made from the ground truth.
+with or without the folders `train` and `val` that the archives contain, and optionally all in <root>/REDS.
+The official validation clips may also be in train_sharp as 240 to 269 ("regrouped"). As in the released
+recipe, REDS4 is also the validation set during training. Scored on RGB, all frames, no border crop. BI frames
+are part of the data set; those of another degradation are read from `train_sharp_<degradation>/X4` and the
+like, or computed from the ground truth.
 
 Nah et al., "NTIRE 2019 challenge on video deblurring and super-resolution: dataset and study", CVPRW 2019.
 Licence: CC BY 4.0.
@@ -23,7 +23,7 @@ from vsrbench.data.registry import DataSet
 
 
 def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
-    """The clips of REDS that lie under `root`."""
+    """Find the clips of REDS under `root`."""
     train = dataset.folder(root)
     val = root / train.relative_to(root).as_posix().replace("train", "val")
 

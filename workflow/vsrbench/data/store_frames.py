@@ -1,10 +1,11 @@
-"""Build the frame store that training reads: see `frame_store` for what lies where."""
+"""Build the frame store that training reads; for its layout see `frame_store`."""
 
 import json
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -19,27 +20,33 @@ from vsrbench.data.manifest import fingerprint
 
 
 def store_split(manifest: Path, split: str, index: Path, *, workers: int = 1) -> None:
-    """Store one split of a verified or generated data set; `index` is the store's index.json."""
+    """Store one split of a verified or generated data set; `index` is the path of the store's index.json.
+
+    `workers` clips are stored at once. Raises InputError if the data changed since the manifest was written.
+    """
     build_store(load_clips(manifest, split), Path(index).parent, workers=workers)
 
 
 def build_store(clips: Sequence[Clip], folder: Path, *, workers: int = 1) -> None:
-    """Store `clips` (all of one degradation) in `folder`; a build that was stopped goes on where it was."""
+    """Store `clips`, all of one degradation, in `folder`; an interrupted build continues.
+
+    `workers` clips are stored at once. Raises InputError for clips of several degradations, or none.
+    """
     folder = Path(folder)
     degradations = {clip.degradation for clip in clips}
     if len(degradations) != 1:
         raise InputError(
-            f"{folder}: a frame store holds one degradation, got {sorted(degradations) or 'no clips'}"
+            f"{folder}: expected clips of one degradation, got {sorted(degradations) or 'no clips'}"
         )
     with ThreadPoolExecutor(workers) as pool:
-        stored = pool.map(lambda clip: _store_clip(clip, folder), clips)
-        stored = list(tqdm(stored, "frame store", len(clips), unit="clip", leave=False))
+        jobs = pool.map(lambda clip: _store_clip(clip, folder), clips)
+        stored = list(tqdm(jobs, "frame store", len(clips), unit="clip", leave=False))
     with atomic_write(folder / "index.json") as partial:
         partial.write_text(json.dumps({"degradation": degradations.pop(), "clips": stored}, indent=1) + "\n")
 
 
-def _store_clip(clip: Clip, folder: Path) -> dict:
-    """The clip's entry in the index; its arrays are written unless they are there, from the same files."""
+def _store_clip(clip: Clip, folder: Path) -> dict[str, Any]:
+    """Write a clip's arrays, unless they were already stored from the same files; return its index entry."""
     target, source = folder / clip.name, _source(clip)
     if (entry := _stored_entry(target, source)) is not None:
         return entry
@@ -64,9 +71,9 @@ def _store_clip(clip: Clip, folder: Path) -> dict:
     return entry
 
 
-def _stored_entry(folder: Path, source: str) -> dict | None:
+def _stored_entry(folder: Path, source: str) -> dict[str, Any] | None:
     try:
-        stored = json.loads((folder / "clip.json").read_text())
+        stored: dict[str, Any] = json.loads((folder / "clip.json").read_text())
         for file, facts in stored["entry"]["files"].items():
             check_array(folder / file, facts, digests=True)
         return stored["entry"] if stored["source"] == source else None
@@ -75,6 +82,6 @@ def _stored_entry(folder: Path, source: str) -> dict | None:
 
 
 def _source(clip: Clip) -> str:
-    """Changes when a file that the clip is read from is replaced, or the code that makes its LQ frames."""
+    """Identify what the arrays depend on: the clip's files and, without LQ files, the degradation's code."""
     code = [] if clip.lq else [code_digest("store")]
     return " ".join([clip.degradation, *code, fingerprint(clip.files)])

@@ -1,7 +1,7 @@
-"""Windows of frames for training: which ones, cut where, turned how. Nothing depends on what came before.
+"""Training windows: their sampling, cropping and augmentation, without state between iterations.
 
-Every choice is drawn from (seed, place in the sequence of all windows of the run), so a resumed run, more
-readers or more devices see the same windows in the same order.
+Every choice is drawn from (seed, position in the run's sequence of windows), so a resumed run, more workers
+or more devices see the same windows in the same order.
 """
 
 from dataclasses import dataclass
@@ -19,28 +19,31 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive frames of one clip, cut to a square in LQ pixels, then turned (transposed last)."""
+    """Consecutive frames of one clip, cropped to a square in LQ pixels, then augmented (transposed last)."""
 
     clip: int
     start: int
     top: int
     left: int
-    reverse: bool = False  # order of the frames
+    reverse: bool = False  # the order of the frames
     flip_x: bool = False
     flip_y: bool = False
     transpose: bool = False
 
 
 class TrainingSet:
-    """Batches of random windows of a frame store, and their augmentation as released (commit 8770126).
+    """Batches of random windows of a frame store, augmented as in the released code (commit 8770126).
 
-    Every window of every clip comes once an epoch, in a new order each time. (The released code draws a frame
-    and, where its window would leave the clip, another: the same distribution for clips of equal length.) The
-    crop is uniform over LQ pixels; reversal, both flips and transposition each happen with probability 1/2.
+    Every window of every clip occurs once per epoch, in a random order. (The released code draws a frame and,
+    if its window would leave the clip, another: the same distribution for clips of equal length.) The crop is
+    uniform over LQ pixels; reversal, both flips and transposition each have probability 1/2.
 
-    Where the degradation's samples do not sit in the middle of four pixels, a flip takes the ground truth
-    some pixels further up or to the left, so that the network sees one phase only; a window at the frame's
-    edge, which has no such pixels, is left unflipped.
+    If the samples of the degradation are not at the centre of four pixels, a flip shifts the crop of the
+    ground truth up or to the left, so that the network sees a single phase; a window at the edge of the
+    frame, where those pixels do not exist, is not flipped.
+
+    num_frames: frames per window. size: height and width of the crop in LQ pixels. Raises InputError for a
+    clip that is smaller than a window.
     """
 
     def __init__(
@@ -57,25 +60,25 @@ class TrainingSet:
         self._order = (-1, self.clip_of)  # epoch and its permutation
 
     def windows(self, iteration: int) -> list[Window]:
-        """The windows of one iteration (from 1), over all devices together."""
+        """Draw the windows of one iteration (counted from 1) for all devices together."""
         first = (iteration - 1) * self.batch_size
-        return [self._window(place) for place in range(first, first + self.batch_size)]
+        return [self._window(position) for position in range(first, first + self.batch_size)]
 
     def batch(self, iteration: int, rank: int = 0, world_size: int = 1) -> dict[str, Tensor]:
-        """This device's share of an iteration: lq (n, t, 3, h, w) and gt (n, t, 3, 4h, 4w) uint8.
+        """Read this device's share of an iteration: lq (n, t, 3, h, w) and gt (n, t, 3, 4h, 4w), uint8 RGB.
 
-        `with_flows` adds flows_forward and flows_backward (n, t, 2, h, w), float32.
+        `with_flows` adds flows_forward and flows_backward (n, t, 2, h, w), float32 in LQ pixels.
         """
         return self.stack(self.windows(iteration)[rank::world_size])
 
     def stack(self, windows: list[Window]) -> dict[str, Tensor]:
-        """These windows as one batch."""
+        """Read these windows as one batch, with the keys and shapes of `batch`."""
         items = [turn(self._cut(window), window) for window in windows]
         batch = {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
         return {key: frames.movedim(-1, 2) for key, frames in batch.items()}
 
     def fixed_windows(self, count: int) -> list[Window]:
-        """At most `count` windows, always the same, for validation: the middle of evenly spread clips."""
+        """Return at most `count` windows for validation, always the same: centres of evenly spread clips."""
         clips = self.store.clips
         chosen = np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int).tolist()
         return [Window(index, *self._middle(clips[index])) for index in chosen]
@@ -88,13 +91,13 @@ class TrainingSet:
             for w in self.windows(iteration)
         )
 
-    def _window(self, place: int) -> Window:
-        epoch, index = divmod(place, len(self.clip_of))
+    def _window(self, position: int) -> Window:
+        epoch, index = divmod(position, len(self.clip_of))
         if self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.clip_of)))
         chosen = self._order[1][index]
         clip = self.store.clips[self.clip_of[chosen]]
-        random = np.random.default_rng((self.seed, 1, place))
+        random = np.random.default_rng((self.seed, 1, position))
         top, left = (int(random.integers(edge - self.size + 1)) for edge in (clip.height, clip.width))
         reverse, flip_x, flip_y, transpose = map(bool, random.integers(2, size=4))
         return Window(
@@ -116,7 +119,7 @@ class TrainingSet:
         )
 
     def _cut(self, window: Window) -> Arrays:
-        """lq, gt and flows of a window, frames (t, h, w, c)."""
+        """Crop lq, gt and flows of a window from the store, frames (t, h, w, c)."""
         frames = range(window.start, window.start + self.num_frames)
         place = (window.clip, frames, window.top, window.left, self.size)
         gt_shift = (self.flip_shift * window.flip_y, self.flip_shift * window.flip_x)
@@ -129,7 +132,10 @@ class TrainingSet:
 
 
 def turn(frames: Arrays, window: Window) -> Arrays:
-    """Reverse, flip and transpose a window's frames (t, h, w, c); flows turn with the frames."""
+    """Reverse, flip and transpose the frames (t, h, w, c) of a window, transforming flow vectors as well.
+
+    Reversing the frames swaps flows_forward and flows_backward.
+    """
     if window.reverse:
         frames = {key: values[::-1] for key, values in frames.items()}
         if "flows_forward" in frames:
@@ -157,7 +163,7 @@ def _turn(values: np.ndarray, window: Window, is_flow: bool) -> np.ndarray:
 def _check_fits(clip: Any, num_frames: int, size: int) -> None:
     if clip.num_frames < num_frames:
         raise InputError(
-            f"clip {clip.name}: has {clip.num_frames} frames, fewer than model.num_frames {num_frames}; "
+            f"clip {clip.name}: {clip.num_frames} frames, fewer than model.num_frames {num_frames}; "
             "leave it out or shorten the window"
         )
     if min(clip.height, clip.width) < size:

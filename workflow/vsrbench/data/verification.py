@@ -1,9 +1,10 @@
-"""Hold a data set on disk against what it must be, report all damage at once, and write its manifest."""
+"""Verify a data set on disk, report all problems at once, and write its manifest."""
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -15,9 +16,9 @@ from vsrbench.data.degradation import degrade
 from vsrbench.data.manifest import digest, fingerprint, write_manifest
 from vsrbench.data.registry import get_data_set
 
-# Implementations of one degradation differ by a grey level where a value lies halfway; a frame of another
-# degradation, time or phase differs by more almost everywhere.
-ALLOWED_DIFFERENCE = 1
+# Implementations of one degradation differ by one grey level where they round halves; with another
+# degradation, frame or phase, almost all values differ by more.
+ALLOWED_DIFFERENCE = 1  # grey levels
 ALLOWED_EXCEPTIONS = 0.001  # share of the values
 
 
@@ -30,22 +31,23 @@ def verify(
     name: str | None = None,
     workers: int = 1,
 ) -> None:
-    """Check every frame that is there and write the manifest; one InputError lists all damage, a line each.
+    """Check every frame of a data set and write the manifest.
 
-    `name` is what the study calls a `folder`. Where whole clips are missing the data set is a subset, and the
-    manifest says of how many clips. `workers` clips are checked at once.
+    `name` is the study's name for a `folder`. If whole clips are missing, the data set is a subset, and the
+    manifest records of how many clips. `workers` clips are checked at once. Raises one InputError that lists
+    all problems, one per line.
     """
     root, source = Path(root), get_data_set(dataset)
     clips = [clip for split in source.splits for clip in find_clips(dataset, split, root, degradation)]
     if not clips:
-        raise InputError(f"{source.folder(root)}: holds no clip of {dataset}; {source.how_to_get}")
+        raise InputError(f"{source.folder(root)}: contains no clip of {dataset}; {source.how_to_get}")
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda clip: _verify(clip, root), clips)
-        results = list(tqdm(results, f"verify {dataset}", len(clips), unit="clip", leave=False))
+        jobs = pool.map(lambda clip: _verify(clip, root), clips)
+        results = list(tqdm(jobs, f"verify {dataset}", len(clips), unit="clip", leave=False))
     problems = [problem for _, found in results for problem in found]
     if problems:
-        all_of_them = f"{root}: {len(problems)} faults in {name or dataset}; repair them all:\n"
-        raise InputError((all_of_them if len(problems) > 1 else "") + "\n".join(problems))
+        heading = f"{root}: {len(problems)} problems in {name or dataset}; fix all of them:\n"
+        raise InputError((heading if len(problems) > 1 else "") + "\n".join(problems))
     counts = {split: sum(clip.split == split for clip in clips) for split in source.splits}
     subset = {
         split: f"{counts[split]} of {official} clips"
@@ -56,11 +58,11 @@ def verify(
     write_manifest(manifest, name or dataset, root, degradation, [entry for entry, _ in results], **facts)
 
 
-def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
-    """The clip's entry in the manifest, and what is wrong with it."""
+def _verify(clip: Clip, root: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the clip's manifest entry and its problems; the entry is empty if there are any."""
     problems = _leaving(clip.files, root) + _surplus(clip.files)
     if clip.lq and len(clip.lq) != clip.num_frames:
-        problems.append(f"{clip.lq[0].parent}: {len(clip.lq)} frames for {clip.num_frames} of ground truth")
+        problems.append(f"{clip.lq[0].parent}: {len(clip.lq)} frames, but {clip.num_frames} of ground truth")
         return {}, problems
     largest = 0
     size = clip.size
@@ -78,7 +80,8 @@ def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
             problems.append(str(error))
     if problems:
         return {}, problems
-    entry = {
+    assert size is not None
+    entry: dict[str, Any] = {
         "name": clip.name,
         "split": clip.split,
         "frames": clip.num_frames,
@@ -87,7 +90,7 @@ def _verify(clip: Clip, root: Path) -> tuple[dict, list[str]]:
         "lq": "shipped" if clip.lq else "made",
     }
     if clip.lq:
-        entry["largest_difference"] = largest  # in grey levels, between the LQ frames and the degraded GT
+        entry["largest_difference"] = largest  # grey levels between the LQ frames and the degraded GT
     return entry | {"sha256": digest(clip.files), "fingerprint": fingerprint(clip.files)}, []
 
 
@@ -101,32 +104,30 @@ def _attempt(read: Callable[[list[int]], np.ndarray], t: int, problems: list[str
 
 def _check_size(path: Path, gt: np.ndarray, size: tuple[int, int]) -> None:
     if gt.shape[1:3] != size:
-        raise InputError(
-            f"{path}: {describe_size(gt)}, not {size[1]}x{size[0]} as it must be; restore this frame"
-        )
+        raise InputError(f"{path}: expected {size[1]}x{size[0]}, got {describe_size(gt)}; restore this frame")
 
 
 def _check_degradation(clip: Clip, lq: np.ndarray, gt: np.ndarray, t: int) -> int:
-    """The largest difference between `lq` and the degraded `gt`, in grey levels."""
+    """Return the largest difference between `lq` and the degraded `gt`, in grey levels."""
     difference = np.abs(lq.astype(int) - degrade(gt, clip.degradation))
     if (difference > ALLOWED_DIFFERENCE).mean() > ALLOWED_EXCEPTIONS:
         raise InputError(
-            f"{clip.lq[t]}: is not {clip.degradation} of {clip.gt[t].name} but another frame, phase or "
-            f"degradation (up to {difference.max()} grey levels off); restore the matching pair"
+            f"{clip.lq[t]}: not {clip.degradation} of {clip.gt[t].name}, but another frame, phase or "
+            f"degradation (differs by up to {difference.max()} grey levels); restore the matching pair"
         )
     return int(difference.max())
 
 
 def _leaving(files: Sequence[Path], root: Path) -> list[str]:
-    """What reaches out of `root`: a listed name with `..`, or frames that are links, the clip's in one line.
+    """Report files outside `root`: a listed name with `..`, or frames that are links, in one line per clip.
 
-    A folder that is a link is followed: whoever made it chose that folder, and its frames must lie in it. A
-    link among its frames shows a frame of something else that goes by this one's name.
+    Folders may be links, since the user chose them; then their frames must be in the target folder. A frame
+    that is a link to another folder may be a different frame under this name.
     """
     named = [path for path in files if not path.is_relative_to(root) or ".." in path.relative_to(root).parts]
     if named:
         return [f"{named[0].parent}: lies outside {root}; correct the clip's name in the data set's list"]
-    # os.path.realpath, since Path.resolve fails at a link to itself, which reading the frame will tell.
+    # os.path.realpath, because Path.resolve fails for a link to itself; reading that frame reports it.
     homes = {os.path.realpath(folder) for folder in (root, *{path.parent for path in files})}
     linked = [
         path
@@ -135,7 +136,7 @@ def _leaving(files: Sequence[Path], root: Path) -> list[str]:
     ]
     others = f" ({len(linked)} in this clip)" if len(linked) > 1 else ""
     return [
-        f"{path}: a symbolic link that leaves {path.parent}{others}; link the folder, or put the file there"
+        f"{path}: a symbolic link to outside {path.parent}{others}; link the folder, or put the file there"
         for path in linked[:1]
     ]
 
@@ -143,7 +144,7 @@ def _leaving(files: Sequence[Path], root: Path) -> list[str]:
 def _surplus(files: Sequence[Path]) -> list[str]:
     folders, expected = {path.parent for path in files if path.suffix == ".png"}, set(files)
     return [
-        f"{path}: one frame more than the data set has; remove it"
+        f"{path}: not a frame of the data set; remove it"
         for folder in sorted(folders)
         for path in sorted(folder.glob("*.png"))
         if path not in expected

@@ -5,11 +5,11 @@
     <root>/vimeo_septuplet/BIx4/00001/0001/im1.png    (or BDx4, ...; BasicSR's folder
                                                       vimeo_septuplet_matlabLRx4/sequences is BIx4)
 
-(`vimeo90k/GT` is taken for `vimeo_septuplet/sequences`.) Only im4 is scored, on Y. The archive ships no
-low-quality frames; without them they are made from the ground truth. Validation during training watches every
-400th clip of the test list. The splits fast, medium and slow (1,225 + 4,977 + 1,613 clips) come from
-`sep_fast_testset.txt` and so on beside the other lists; nine clips of the test list, named in
-workflow/reference/vimeo90k_unclassified.txt, are in none of the three, probably for their blank frames.
+(`vimeo90k/GT` is accepted for `vimeo_septuplet/sequences`.) Only im4 is scored, on Y. The archive contains no
+low-quality frames; without BIx4 they are computed from the ground truth. Validation during training uses
+every 400th clip of the test list. The subsets fast, medium and slow (1,225 + 4,977 + 1,613 clips) are read
+from `sep_fast_testset.txt` and so on, next to the other lists; nine clips of the test list, named in
+workflow/reference/vimeo90k_unclassified.txt, are in none of the three, probably because of blank frames.
 
 Xue et al., "Video enhancement with task-oriented flow", IJCV 2019. Licence: non-commercial use only.
 """
@@ -22,7 +22,7 @@ from vsrbench.data.registry import DataSet
 
 
 def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
-    """The listed clips that lie under `root`; each part of the test clips has its own list."""
+    """Find the listed clips under `root`; each subset of the test clips has its own list."""
     gt = dataset.folder(root)
     lq = _low_quality(gt, root, degradation)
     frames = [f"im{t}.png" for t in range(1, 8)]
@@ -48,14 +48,14 @@ def _names(dataset: DataSet, folder: Path, split: str) -> list[str]:
     return _read_list(folder / clip_list, dataset.splits[split])
 
 
-def _read_list(path: Path, expected: int) -> list[str]:
-    """The clip names of an official list, refused if it is not complete."""
+def _read_list(path: Path, expected: int | None) -> list[str]:
+    """Read the clip names of an official list; InputError if it is missing or incomplete."""
     try:
         names = path.read_text().split()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; copy the official list there") from None
     if len(names) != expected or len(set(names)) != expected:
-        raise InputError(f"{path}: {len(names)} clips instead of {expected}; copy the official list there")
+        raise InputError(f"{path}: expected {expected} clips, got {len(names)}; copy the official list there")
     return names
 
 

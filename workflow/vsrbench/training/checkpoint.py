@@ -1,6 +1,6 @@
-"""Checkpoints: whole or not there, verified when read, the last two kept.
+"""Training checkpoints: written atomically, verified when read; the last two are kept.
 
-A checkpoint is `<iteration>.<digest>.pt`, where the digest is that of the file's own bytes.
+A checkpoint is `<iteration>.<digest>.pt`, with the digest of the file's contents.
 """
 
 import errno
@@ -26,25 +26,28 @@ KEPT = 2
 
 
 def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
-    """Write `state` (tensors and plain values), then remove all but the last KEPT."""
+    """Write `state` (tensors and plain values), then delete all but the last KEPT checkpoints.
+
+    Returns the path of the new checkpoint.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     path = folder / f"{iteration:08d}.{_digest(buffer.getbuffer())}.pt"
     with atomic_write(path) as partial:
         partial.write_bytes(buffer.getbuffer())
     others = [other for other in list_checkpoints(folder) if other != path]
-    # One as far as the new one, or farther, is damaged or superseded; the run now goes another way.
-    passed_over = [other for other in others if _iteration(other) >= iteration]
-    for old in passed_over + others[len(passed_over) + KEPT - 1 :]:
+    # Checkpoints of this iteration or a later one are damaged or superseded by the run that writes this one.
+    superseded = [other for other in others if _iteration(other) >= iteration]
+    for old in superseded + others[len(superseded) + KEPT - 1 :]:
         old.unlink()
     return path
 
 
 def load_latest(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest whole checkpoint, its tensors on the CPU; None where training is to begin anew.
+    """Load the newest intact checkpoint onto the CPU; None if training starts from scratch.
 
-    The state's "identity" must be `identity`. One of another training is passed over if that is "finished",
-    as after a change of code, and else an InputError: days of work are not thrown away unasked.
+    The state's "identity" must equal `identity`. A checkpoint of another training is ignored if that is
+    "finished", as after a change of code, and otherwise raises InputError, since it may be days of work.
     """
     state = next(filter(None, map(_load, list_checkpoints(folder))), None)
     refuse_old_names(folder, state["identity"] if state else ())
@@ -55,19 +58,19 @@ def load_latest(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None
     other = f"{key} {known.get(key)} instead of {identity.get(key)}"
     if not state["finished"]:
         raise InputError(
-            f"{folder}: of an unfinished training with {other}; finish it, or move the folder away to train "
-            "anew"
+            f"{folder}: checkpoints of an unfinished training with {other}; finish it, or move the folder "
+            "away to start over"
         )
-    logger.warning("%s: of a finished training with %s; training anew", folder, other)
+    logger.warning("%s: checkpoints of a finished training with %s; starting over", folder, other)
     return None
 
 
 @contextmanager
 def room_for_checkpoints(folder: Path, needed: int) -> Iterator[None]:
-    """Raise InputError if the disk has no room for `needed` bytes, now, or when it is found full later."""
+    """Raise InputError if the disk has less than `needed` bytes free, or if it fills up within the block."""
     try:
         if shutil.disk_usage(folder.parent).free < needed:
-            raise OSError(errno.ENOSPC, "too little room")
+            raise OSError(errno.ENOSPC, "too little free space")
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -75,27 +78,30 @@ def room_for_checkpoints(folder: Path, needed: int) -> Iterator[None]:
         kept = [path.name for path in list_checkpoints(folder)]
         raise InputError(
             f"{folder}: disk full: a checkpoint needs {needed / 2**20:.1f} MiB, "
-            f"{shutil.disk_usage(folder.parent).free / 2**20:.1f} MiB are free; whole checkpoints: "
-            f"{', '.join(kept) or 'none'}; make room and start again"
+            f"{shutil.disk_usage(folder.parent).free / 2**20:.1f} MiB are free; complete checkpoints: "
+            f"{', '.join(kept) or 'none'}; free space and start again"
         ) from None
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """All checkpoints, the newest first."""
+    """List all checkpoints in `folder`, newest first."""
     return sorted(folder.glob("[0-9]*.pt"), key=_iteration, reverse=True)
 
 
 def _load(path: Path) -> dict[str, Any] | None:
     data = path.read_bytes()
     if _digest(data) != path.name.split(".")[1]:
-        logger.warning("%s: torn or changed, its digest is another; taking the one before", path)
+        logger.warning("%s: damaged, its digest does not match; using the previous checkpoint", path)
         return None
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError):  # no pickle, or one of code, which `weights_only` does not run
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+    ):  # not a pickle, or one with code, which `weights_only` does not run
         state = None
     if not isinstance(state, dict) or not {"identity", "finished"} <= state.keys():
-        raise InputError(f"{path}: whole, but no checkpoint of a training; move it away and start again")
+        raise InputError(f"{path}: readable, but not a training checkpoint; move it away and start again")
     return state
 
 

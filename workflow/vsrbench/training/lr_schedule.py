@@ -1,18 +1,18 @@
-"""The learning rate of every iteration, as a function of the recipe and the iteration alone."""
+"""Learning-rate schedules, as functions of the training recipe and the iteration."""
 
 from itertools import accumulate
 from math import cos, pi
 
 from vsrbench.core.config import TrainingConfig
 
-ONE_CYCLE_RISE = 0.3  # share of the iterations in which one_cycle climbs
-ONE_CYCLE_START = 25.0  # peak over first learning rate
+ONE_CYCLE_RISE = 0.3  # share of the iterations in which the learning rate rises
+ONE_CYCLE_START = 25.0  # ratio of the peak to the initial learning rate
 
 
 def learning_rate(config: TrainingConfig, iteration: int) -> float:
-    """The learning rate of `iteration` (from 1 to `config.iterations`).
+    """Compute the learning rate of `iteration`, from 1 to `config.iterations`.
 
-    A warm-up, where the recipe has one, scales the schedule linearly up to its full value.
+    During a warm-up, the schedule is scaled by iteration / warmup_iterations.
     """
     rate = _SCHEDULES[config.schedule](config, iteration - 1)
     if iteration < config.warmup_iterations:
@@ -21,10 +21,10 @@ def learning_rate(config: TrainingConfig, iteration: int) -> float:
 
 
 def _cosine_restarts(config: TrainingConfig, step: int) -> float:
-    """Cosine cycles that restart; `step` counts from 0.
+    """Cosine annealing with warm restarts (Loshchilov and Hutter 2017); `step` counts from 0.
 
-    As in the released code (commit 8770126): the step that ends a cycle still belongs to it, and a restart
-    weight scales the height of its cycle above the floor.
+    As in the released code (commit 8770126), the step at the end of a period still belongs to its cycle, and
+    a restart weight scales the amplitude of its cycle above the minimum.
     """
     ends = list(accumulate(config.periods))
     cycle = next(index for index, end in enumerate(ends) if end >= step)
@@ -35,7 +35,7 @@ def _cosine_restarts(config: TrainingConfig, step: int) -> float:
 
 
 def _one_cycle(config: TrainingConfig, step: int) -> float:
-    """One cosine rise to the peak and one cosine fall to the floor (Smith and Topin 2017)."""
+    """One-cycle policy (Smith and Topin 2017): a cosine rise to the peak, then a cosine fall."""
     rise = max(1.0, ONE_CYCLE_RISE * config.iterations - 1)
     if step < rise:
         low, done = config.learning_rate / ONE_CYCLE_START, 1 - step / rise

@@ -1,23 +1,24 @@
-"""Stopping on request: finish the step, save, leave with a code that means "go on later"."""
+"""Stop on a signal: finish the step, save, and exit with a code that means "resume later"."""
 
 import logging
 import os
 import signal
 import subprocess
 import sys
-from typing import Self
+from types import FrameType
+from typing import NoReturn, Self
 
 logger = logging.getLogger("vsrbench")
 
-GO_ON_LATER = 75  # EX_TEMPFAIL of sysexits.h
+RESUME_LATER = os.EX_TEMPFAIL  # exit status 75
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopRequest:
-    """Notes SIGTERM, SIGUSR1 and SIGINT instead of dying of them; true once one has come.
+    """Record SIGTERM, SIGUSR1 and SIGINT instead of terminating; true once a signal was received.
 
-    A second SIGINT ends the process at once, as Ctrl-C does elsewhere.
+    A second SIGINT raises KeyboardInterrupt, as Ctrl-C does by default.
     """
 
     def __init__(self) -> None:
@@ -27,29 +28,29 @@ class StopRequest:
         return self.received is not None
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._handlers = {number: signal.signal(number, self._record) for number in _SIGNALS}
         return self
 
-    def __exit__(self, *_) -> None:
-        for number, handler in self._before.items():
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, _) -> None:
+    def _record(self, number: int, _: FrameType | None) -> None:
         if self.received is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
 
 
-def go_on_later(requeue: bool = True) -> None:
-    """Leave with GO_ON_LATER, after asking Slurm to start this job again where it is not being cancelled.
+def resume_later(requeue: bool = True) -> NoReturn:
+    """Exit with RESUME_LATER, after asking Slurm to requeue this job unless it is being cancelled.
 
-    Slurm sends the same signals before a time limit, at a preemption and at a cancellation. In the first two
-    the job still counts as running, and is lost unless it puts itself back; in the last it must not do so.
+    Slurm sends the same signals before a time limit, on preemption and on cancellation. In the first two
+    cases the job is still in the state RUNNING and must requeue itself; in the last it must not.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if requeue and job and _slurm("squeue", "-h", "-j", job, "-o", "%T") == "RUNNING":
         _slurm("scontrol", "requeue", job)
-    sys.exit(GO_ON_LATER)
+    sys.exit(RESUME_LATER)
 
 
 def _slurm(*command: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run uses of its machines."""
+"""Resource accounting of a run: device time, machines and energy."""
 
 import logging
 import time
@@ -15,38 +15,41 @@ logger = logging.getLogger("vsrbench")
 
 @dataclass
 class Usage:
-    """What a run has used and where, over all its attempts up to the last checkpoint."""
+    """Resources that a run has used over all attempts up to the last checkpoint.
 
-    device_seconds: float = 0.0
+    Call `record_machine` once before `update`.
+    """
+
+    device_seconds: float = 0.0  # summed over processes
     energy_joules: float | None = None
     machines: list[dict[str, str | int]] = field(default_factory=list)
 
-    def note_machine(self, group: Group) -> None:
-        """Remember what the bits may depend on, and say so when it changes on the way."""
-        machine = {
+    def record_machine(self, group: Group) -> None:
+        """Record what bit-exact results depend on, and warn if it differs from the previous attempt."""
+        machine: dict[str, str | int] = {
             "device": device_name(group.device),
             "processes": group.world_size,
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
         }
         if self.machines and machine != self.machines[-1] and group.rank == 0:
-            logger.warning("begun on %s, goes on on %s: not bit-equal", self.machines[-1], machine)
+            logger.warning("resumed on %s, before on %s: not bit-exact", machine, self.machines[-1])
         if machine not in self.machines:
             self.machines.append(machine)
         self._mark = time.perf_counter(), energy_joules(group.device)
 
-    def account(self, group: Group) -> None:
+    def update(self, group: Group) -> None:
         """Add what all processes have used since the last call."""
-        (before, joules_before), self._mark = self._mark, (time.perf_counter(), energy_joules(group.device))
-        seconds, joules = self._mark
-        measured = joules is not None and joules_before is not None
-        seconds, joules = group.sum(seconds - before, joules - joules_before if measured else 0.0)
+        started, joules_before = self._mark
+        now, joules = self._mark = time.perf_counter(), energy_joules(group.device)
+        used = None if joules is None or joules_before is None else joules - joules_before
+        seconds, joules_of_all = group.sum(now - started, used or 0.0)
         self.device_seconds += seconds
-        if measured:
-            self.energy_joules = (self.energy_joules or 0.0) + joules
+        if used is not None:
+            self.energy_joules = (self.energy_joules or 0.0) + joules_of_all
 
     def facts(self) -> dict[str, Any]:
-        """For the provenance."""
+        """Return machines, device-hours and kWh for the provenance."""
         return {
             "machines": self.machines,
             "device_hours": round(self.device_seconds / 3600, 5),
@@ -55,7 +58,7 @@ class Usage:
 
 
 def energy_joules(device: torch.device) -> float | None:
-    """Joules that a GPU has used since its driver was loaded; None without NVML or its Python package."""
+    """Return the joules that a GPU has used since its driver was loaded; None on the CPU or without NVML."""
     if device.type != "cuda":
         return None
     try:

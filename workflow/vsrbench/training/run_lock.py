@@ -1,8 +1,9 @@
-"""One process at a time in a run directory, also across machines and after a crash.
+"""A lock on a run directory that holds across machines and survives crashes.
 
-`lock` in the directory names its owner. The operating system's file lock decides between processes that see
-it, and ends with its holder, however that died. Some network file systems keep file locks to one machine; so
-the owner also touches the file regularly, and one on another machine counts as alive while it does.
+The file `lock` in the directory names its owner. The operating system's file lock decides between processes
+that see it, and is released when its holder ends for any reason. Some network file systems keep file locks
+local to one machine; therefore the owner also touches the file regularly, and an owner on another machine is
+considered alive as long as it does.
 """
 
 import errno
@@ -25,23 +26,24 @@ from vsrbench.core.errors import InputError
 
 logger = logging.getLogger("vsrbench")
 
-HEARTBEAT = 15.0  # seconds between two signs of life
-DEAD_AFTER = 90.0  # seconds without one
+HEARTBEAT = 15.0  # seconds between heartbeats
+DEAD_AFTER = 90.0  # seconds without a heartbeat
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds, or last held, a run directory."""
+    """The process that holds, or last held, a run directory."""
 
     host: str
     pid: int
     slurm_job: str | None
-    attempt: int  # how many owners the directory has had, this one included
+    attempt: int  # number of owners that the directory has had, including this one
     token: str
     released: bool = False
 
     @classmethod
     def after(cls, previous: "Owner | None") -> Self:
+        """Describe this process as the successor of `previous`."""
         return cls(
             host=platform.node(),
             pid=os.getpid(),
@@ -56,37 +58,39 @@ class Owner:
 
 
 class LockLost(InputError):
-    """Another owner has taken the directory, believing this one dead, or may have done so unseen."""
+    """Another process has taken over the run directory, or may have done so unnoticed."""
 
 
 class HeldLock:
-    """The lock while it is held."""
+    """A lock that is held; a thread sends its heartbeats."""
 
     def __init__(self, file: IO[str], owner: Owner):
         self.owner = owner
-        self._file, self._alive = file, time.monotonic()  # the last sign of life
+        self._file, self._alive = file, time.monotonic()  # time of the last heartbeat
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="lock heartbeat")
 
     def check(self) -> None:
-        """Raise LockLost if the directory is no longer this process's.
+        """Raise LockLost if this process no longer owns the directory.
 
-        The lock file is read each time: after a stall another may have it that no heartbeat has seen yet.
+        The lock file is read on each call: after a stall, another process may own it already.
         """
         owner = _read(self._file)
         if owner is not None and owner.token != self.owner.token:
             raise LockLost(
-                f"{self._file.name}: taken over by {owner}, which thought this process dead; nothing to do"
+                f"{self._file.name}: taken over by {owner} after heartbeats stopped; no action needed"
             )
         if owner is None and time.monotonic() - self._alive > DEAD_AFTER:
             raise LockLost(
                 f"{self._file.name}: missing or unreadable for {DEAD_AFTER:.0f} s, so another process may "
-                "have taken over; start again once it can be read"
+                "have taken over; start again when it is readable"
             )
 
     def _beat(self) -> None:
         while not self._end.wait(HEARTBEAT):
-            with suppress(OSError, LockLost):  # ESTALE and the like pass; check() says what is lost
+            with suppress(
+                OSError, LockLost
+            ):  # errors such as ESTALE are transient; check() reports a lost lock
                 self.check()
                 os.utime(self._file.name)
                 self._alive = time.monotonic()
@@ -94,15 +98,15 @@ class HeldLock:
 
 @contextmanager
 def lock_run(run: Path, give_up: Callable[[], bool] = lambda: False) -> Iterator[HeldLock | None]:
-    """Hold a run directory; wait, saying for whom, while another process does.
+    """Lock a run directory; while another process holds it, log its name and wait.
 
-    Gives None, without the lock, as soon as `give_up()` is true while waiting. Raises OSError where the
-    directory cannot be written.
+    Yields None, without the lock, if `give_up()` becomes true while waiting. Raises OSError if the directory
+    cannot be written.
     """
     run.mkdir(parents=True, exist_ok=True)
     with open(run / "lock", "a+") as file:
-        previous = _wait_for_turn(file, run, give_up)
-        if previous is _GAVE_UP:
+        taken, previous = _wait_for_lock(file, run, give_up)
+        if not taken:
             yield None
             return
         held = HeldLock(file, Owner.after(previous))
@@ -117,30 +121,27 @@ def lock_run(run: Path, give_up: Callable[[], bool] = lambda: False) -> Iterator
                 _write(file, held.owner, released=True)
 
 
-_GAVE_UP = object()
-
-
-def _wait_for_turn(file: IO[str], run: Path, give_up: Callable[[], bool]):
-    """The owner before, once it is gone and the file lock is held; or _GAVE_UP."""
-    told = None
+def _wait_for_lock(file: IO[str], run: Path, give_up: Callable[[], bool]) -> tuple[bool, Owner | None]:
+    """Wait for the file lock and the owner's end; returns whether it was taken, and the previous owner."""
+    reported = None
     while not give_up():
         locked = _try_file_lock(file)
         owner = _read(file)
         if locked is not False and not _lives_elsewhere(owner, file, locks_work=locked is True):
             if owner and not owner.released:
-                logger.warning("%s: %s ended without a word; going on in its place", run, owner)
-            return owner
+                logger.warning("%s: %s ended without releasing the lock; taking over", run, owner)
+            return True, owner
         if locked:
             fcntl.flock(file, fcntl.LOCK_UN)
-        if owner != told:
+        if owner != reported:
             logger.warning("%s: in use by %s; waiting for it", run, owner or "another process")
-            told = owner
+            reported = owner
         time.sleep(1.0)
-    return _GAVE_UP
+    return False, None
 
 
 def _try_file_lock(file: IO[str]) -> bool | None:
-    """True if taken, False if another process has it, None where the file system has no locks."""
+    """Return True if taken, False if another process has it, None if the file system has no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -153,7 +154,7 @@ def _try_file_lock(file: IO[str]) -> bool | None:
 
 
 def _lives_elsewhere(owner: Owner | None, file: IO[str], locks_work: bool) -> bool:
-    """Whether an owner that the file lock says nothing about has given a sign of life lately."""
+    """Check the heartbeat of an owner on another machine, or on a file system without file locks."""
     if owner is None or owner.released or (locks_work and owner.host == platform.node()):
         return False
     with tempfile.TemporaryFile(dir=Path(file.name).parent) as now:  # the file system's own clock
@@ -166,7 +167,7 @@ def _read(file: IO[str]) -> Owner | None:
     try:
         return Owner(**json.loads(Path(file.name).read_text()))
     except (OSError, ValueError, TypeError):
-        return None  # empty, torn, or gone
+        return None  # empty, incomplete or deleted
 
 
 def _write(file: IO[str], owner: Owner, released: bool = False) -> None:

@@ -1,10 +1,11 @@
-"""SPyNet trained with supervision, on clips whose optical flow is known exactly.
+"""Train SPyNet with supervision, on clips whose optical flow is known exactly.
 
-The published weights may not be passed on; these may. `import_flow` takes a person's own download instead.
+The published weights may not be redistributed; these may. `import_flow` uses downloaded weights instead.
 """
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from vsrbench.training.losses import end_point_error
 from vsrbench.training.trainer import fit
 
 VALIDATION_PAIRS = 32
-SMALLEST_LEVEL = 4  # pixels; a smaller level shows no motion that could be learned
+SMALLEST_LEVEL = 4  # pixels; smaller levels show no motion that could be learned
 
 
 def train_flow(
@@ -40,14 +41,15 @@ def train_flow(
     device: str | None = None,
     workers: int = 2,
 ) -> None:
-    """Train SPyNet on pairs of frames and write `out`; its end-point error goes into the provenance.
+    """Train SPyNet on pairs of frames and write `out`; the provenance records its end-point error.
 
     `store` and `validation_store` are the index files of frame stores with exact flow; `crop_size` is in LQ
-    pixels. Goes on where an earlier start ended; see `loop.fit` for that, for signals and for errors.
+    pixels. For resuming, signals and errors see `trainer.fit`; also raises InputError for a `crop_size` that
+    is not a multiple of 32.
     """
     if crop_size % 32:
         raise InputError(
-            f"flow_training.crop_size: must be a multiple of 32 for SPyNet's pyramid, is {crop_size}"
+            f"flow_training.crop_size: expected a multiple of 32 for SPyNet's pyramid, got {crop_size}"
         )
     interval = max(1, iterations // 10)
     config = TrainingConfig(
@@ -77,26 +79,28 @@ def train_flow(
 
 
 class PyramidFlow(SPyNet):
-    """SPyNet that gives the flow of every level, and whose levels hardly correct anything to begin with.
+    """SPyNet that returns the flow of every level and starts with small corrections at each level.
 
-    From its usual start, with corrections of many pixels, much of it dies within a short training.
+    With the default initialisation, corrections of many pixels leave many dead units after a short training.
     """
 
     def __init__(self, num_feat: int):
         super().__init__(num_feat)
         for level in self.levels:
-            for conv in level:
+            convs = [conv for conv in level.children() if isinstance(conv, nn.Conv2d)]
+            for conv in convs:
                 nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             with torch.no_grad():
-                level[-1].weight.mul_(0.03)
+                convs[-1].weight.mul_(0.03)
 
-    def forward(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
-        """The flow of each level in its own pixels, the coarsest first; sizes are multiples of 32."""
+    # DistributedDataParallel calls only forward, so it must return the flows of all levels.
+    def forward(self, ref: Tensor, supp: Tensor) -> list[Tensor]:  # type: ignore[override]
+        """Estimate the flow at every level, as `SPyNet.coarse_to_fine`."""
         return self.coarse_to_fine(ref, supp)
 
 
 class SupervisedFlow:
-    """The task of `loop.fit`: the flow of both directions of each pair of neighbouring frames."""
+    """The task for `trainer.fit`: the flow in both directions of pairs of neighbouring frames."""
 
     def __init__(
         self,
@@ -109,27 +113,31 @@ class SupervisedFlow:
     ):
         self.network = PyramidFlow(num_feat)
         self.values_per_iteration = 2 * batch_size * crop_size**2
-        pairs = {"num_frames": 2, "size": crop_size, "seed": seed, "with_flows": True}
+        pairs: dict[str, Any] = {"num_frames": 2, "size": crop_size, "seed": seed, "with_flows": True}
         self.training_set = TrainingSet(store, batch_size=batch_size, **pairs)
         self.validation_set = TrainingSet(validation_store, batch_size=1, **pairs)
         self.batch, self.describe = self.training_set.batch, self.training_set.describe
 
     def set_trainable(self, iteration: int) -> bool:
+        """Train all parameters in all iterations."""
         return False
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """End-point error, summed over pairs, directions and pixels; levels count alike, tiny ones not."""
-        exact, total = _exact(batch), 0.0
+        """Sum the end-point error over pairs, directions, pixels and levels of at least SMALLEST_LEVEL.
+
+        All levels have the same weight: in a level reduced by a factor s, flows are shorter by s and pixels
+        fewer by s^2, so its error is multiplied by s^3.
+        """
+        exact = _exact(batch)
+        total = exact.new_zeros(())
         for halvings, flow in enumerate(reversed(network(*_pairs(batch)))):
             if min(flow.shape[-2:]) >= SMALLEST_LEVEL:
-                coarser = (
-                    2**halvings
-                )  # its flow is shorter by so much, and its pixels are fewer by the square
-                total = total + coarser**3 * end_point_error(flow, F.avg_pool2d(exact, coarser) / coarser)
+                factor = 2**halvings
+                total = total + factor**3 * end_point_error(flow, F.avg_pool2d(exact, factor) / factor)
         return total
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Mean end-point error in LQ pixels, of the network and of no flow at all."""
+        """Compute the mean end-point error in LQ pixels, of the network and of zero flow."""
         batch = self.validation_set.stack(self.validation_set.fixed_windows(VALIDATION_PAIRS))
         batch = {key: values.to(device) for key, values in batch.items()}
         exact = _exact(batch)
@@ -141,7 +149,7 @@ class SupervisedFlow:
 
 
 def _pairs(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """(ref, supp), each (2n, 3, h, w) in [0, 1]: the first frames to the second, then back."""
+    """Return (ref, supp), each (2n, 3, h, w) in [0, 1]: first to second frames, then second to first."""
     first, second = (batch["lq"].float() / 255).unbind(1)
     return torch.cat([first, second]), torch.cat([second, first])
 
@@ -151,9 +159,9 @@ def _exact(batch: dict[str, Tensor]) -> Tensor:
 
 
 def import_flow(*, weights: Path, out: Path, num_feat: int | None = None) -> None:
-    """Convert a person's own SPyNet weights, published or not, into `out`, with provenance beside it.
+    """Convert existing SPyNet weights, such as the published ones, into `out`, and write the provenance.
 
-    Raises InputError where they are no SPyNet, or none of width `num_feat`.
+    Raises InputError for a file that is not a SPyNet, and for a width other than `num_feat`.
     """
     begun = begin("import_flow")
     try:

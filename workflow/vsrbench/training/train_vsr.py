@@ -1,10 +1,11 @@
-"""Train one variant of the network from scratch: summed Charbonnier loss over all frames of a window.
+"""Train one variant of the network from scratch, with a Charbonnier loss summed over all frames of a window.
 
-Only what the weights depend on is imported here: an edit of the metrics, say, must not repeat a training.
+Only code that the weights depend on is imported here: editing the metrics, for instance, repeats no training.
 """
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,23 +36,25 @@ def train(
     device: str | None = None,
     workers: int = 2,
 ) -> None:
-    """Train the resolved variant `config` and write `out`, with provenance, log and checkpoints beside it.
+    """Train the resolved variant `config` and write `out`; provenance, log and checkpoints go to its folder.
 
-    Goes on where an earlier start ended; see `loop.fit` for that, for signals and for errors. `store` and
-    `validation_store` are the index files of frame stores. Where the variant has an optical-flow network, it
-    starts from `flow_weights` and is trained with the rest.
+    `store` and `validation_store` are the index files of frame stores. If the variant has an optical-flow
+    network, it is initialised from `flow_weights` and trained with the rest. For resuming, signals,
+    `on_nonfinite` and errors see `trainer.fit`; also raises InputError for stores of another degradation and
+    for flow weights that are missing or do not fit.
     """
     variant = load_variant(config)
     torch.manual_seed(seed)
     task = Restoration(variant, seed, FrameStore(store.parent), FrameStore(validation_store.parent))
+    flow_digest = None
     if task.network.spynet is not None:
-        _start_flow(task.network.spynet, flow_weights)
+        flow_digest = _load_flow(task.network.spynet, flow_weights)
     identity = {
         "variant": variant.variant,
         "seed": seed,
         "settings": config_digest(asdict(variant.model) | asdict(variant.training)),
         "data": sha256(store),
-        "flow_weights": sha256(flow_weights) if task.network.spynet is not None else None,
+        "flow_weights": flow_digest,
         "code": code_digest("train"),
     }
     fit(
@@ -68,31 +71,31 @@ def train(
 
 
 class Restoration:
-    """The task of `loop.fit`: restore every frame of a window of low-quality ones."""
+    """The task for `trainer.fit`: restore every frame of a window of low-quality frames."""
 
     def __init__(self, variant: Variant, seed: int, store: FrameStore, validation_store: FrameStore):
         model, training = variant.model, variant.training
         for frames in (store, validation_store):
             if frames.degradation != variant.degradation:
                 raise InputError(
-                    f"{frames.folder}: frames of degradation {frames.degradation}, but it is to learn "
-                    f"{variant.degradation}; build the store for it"
+                    f"{frames.folder}: expected frames of degradation {variant.degradation}, got "
+                    f"{frames.degradation}; build the store for {variant.degradation}"
                 )
         self.network = build_model(model)
         self.network.activation_checkpointing = training.activation_checkpointing
         self.freeze_flow_iterations = training.freeze_flow_iterations
         self.values_per_iteration = training.batch_size * model.num_frames * 3 * (4 * model.feat_size) ** 2
-        window = {
+        window: dict[str, Any] = {
             "num_frames": model.num_frames,
             "size": model.feat_size,
-            "with_flows": model.flow == "oracle" and model.feed_forward == "flow_aligned",
+            "with_flows": model.flow_source == "oracle",
         }
         self.training_set = TrainingSet(store, batch_size=training.batch_size, seed=seed, **window)
         self.validation_set = TrainingSet(validation_store, batch_size=1, seed=seed, **window)
         self.batch, self.describe = self.training_set.batch, self.training_set.describe
 
     def set_trainable(self, iteration: int) -> bool:
-        """Hold the optical-flow network fixed for the first iterations, where the recipe says so."""
+        """Freeze the flow network for the first `freeze_flow_iterations`; return whether that changed."""
         spynet = self.network.spynet
         if spynet is None:
             return False
@@ -101,11 +104,11 @@ class Restoration:
         return next(spynet.parameters()).requires_grad != before
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """Charbonnier, summed over windows, frames, channels and pixels."""
+        """Sum the Charbonnier loss over windows, frames, channels and pixels."""
         return charbonnier(_restore(network, batch), _unit(batch["gt"]))
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Mean PSNR on fixed windows; a sign of progress, the results come from `evaluate`."""
+        """Compute the mean PSNR in dB on fixed windows, to show progress; results come from `evaluate`."""
         scores = []
         for window in self.validation_set.fixed_windows(VALIDATION_WINDOWS):
             batch = {key: values.to(device) for key, values in self.validation_set.stack([window]).items()}
@@ -122,14 +125,16 @@ def _unit(frames: Tensor) -> Tensor:
     return frames.float().div_(255)
 
 
-def _start_flow(spynet: nn.Module, path: Path | None) -> None:
+def _load_flow(spynet: nn.Module, path: Path | None) -> str:
+    """Load SPyNet's initial weights; return the sha256 of their file."""
     if path is None:
         raise InputError(
-            "this variant has an optical-flow network; give --flow-weights, or train it with train-flow"
+            "this variant needs an optical-flow network; set --flow-weights, e.g. to the output of train-flow"
         )
     try:
         spynet.load_state_dict(load_spynet(path).state_dict())
     except ValueError as error:
         raise InputError(str(error)) from None
     except RuntimeError:
-        raise InputError(f"{path}: SPyNet of another width than model.flow_num_feat; train it anew") from None
+        raise InputError(f"{path}: SPyNet's width differs from model.flow_num_feat; retrain it") from None
+    return sha256(path)

@@ -1,8 +1,8 @@
-"""The training loop: whatever happens to the machine meanwhile, the same weights come out.
+"""Training loop with bit-exact resume after interruption.
 
-Everything random is drawn from the seed and the iteration, so a checkpoint (network, optimiser, average, log)
-says all about the future of a run. The weights are bit-equal for the same kind of device, number of threads
-and libraries; those, and operations that have no deterministic form, are recorded in the provenance.
+All random numbers are drawn from the seed and the iteration, so a checkpoint (network, optimiser, average,
+log) determines the rest of the run. The weights are bit-exact for the same device model, number of threads
+and libraries; the provenance records those, and operations that have no deterministic implementation.
 """
 
 import time
@@ -28,32 +28,35 @@ from vsrbench.core.provenance import begin, write_provenance
 from vsrbench.data.prefetch import prefetch
 from vsrbench.training.checkpoint import list_checkpoints, load_latest, room_for_checkpoints, save_checkpoint
 from vsrbench.training.lr_schedule import learning_rate
-from vsrbench.training.preemption import StopRequest, go_on_later
+from vsrbench.training.preemption import StopRequest, resume_later
 from vsrbench.training.resource_usage import Usage
 from vsrbench.training.run_lock import HeldLock, lock_run
 from vsrbench.training.training_log import RunLog
 
 
 class Task(Protocol):
-    """What is trained, and on what."""
+    """A network with its data and loss."""
 
-    network: nn.Module
-    values_per_iteration: int  # that the loss of a global batch sums over
+    values_per_iteration: int  # number of values that the loss of a global batch sums over
+
+    @property
+    def network(self) -> nn.Module:
+        """The network to train."""
 
     def batch(self, iteration: int, rank: int, world_size: int) -> dict[str, Tensor]:
-        """This process's share of an iteration's batch; called in background threads."""
+        """Read this process's share of an iteration's batch; called in background threads."""
 
     def describe(self, iteration: int) -> str:
-        """Where the whole batch comes from, in words."""
+        """Describe the origin of the global batch, for messages."""
 
     def set_trainable(self, iteration: int) -> bool:
-        """Hold fixed or release parameters for this iteration; whether that changed any."""
+        """Freeze or unfreeze parameters for this iteration; return whether any changed."""
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """The sum of the loss over a batch; `network` is this task's, possibly wrapped."""
+        """Sum the loss over a batch; `network` is this task's network, possibly wrapped."""
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Scores on a fixed subset, by name."""
+        """Compute scores on a fixed subset, by name."""
 
 
 def fit(
@@ -68,13 +71,15 @@ def fit(
     device: str | None = None,
     workers: int = 2,
 ) -> None:
-    """Train `task.network` and write `out`, with `train.jsonl`, `provenance.json` and checkpoints beside it.
+    """Train `task.network`; write `out`, and `train.jsonl`, `provenance.json` and checkpoints to its folder.
 
-    Goes on from the last whole checkpoint there, provided that its run has the same `identity`.
-    On SIGTERM, SIGUSR1 and SIGINT it finishes the step, saves and exits with `interruption.GO_ON_LATER`.
-    `step` names the step for its code digest; `on_nonfinite` is "stop" or "skip".
+    Resumes from the last complete checkpoint there, if it has the same `identity`. On SIGTERM, SIGUSR1 and
+    SIGINT it finishes the step, saves and exits with `preemption.RESUME_LATER`. `step` is a key of
+    `provenance.STEPS`. `on_nonfinite` says what to do if the loss or gradient is not finite: "stop" or "skip"
+    the iteration. `device` is a name for `choose_device`; `workers` threads read batches.
 
-    Raises InputError for a loss that is not finite, a full disk, and an unfinished training of another kind.
+    Raises InputError if the loss is not finite (unless skipped), the disk is full, the folder cannot be
+    written, or it holds an unfinished training with another identity.
     """
     begun = begin(step)
     with (
@@ -86,15 +91,15 @@ def fit(
         with room_for_checkpoints(trainer.checkpoints, trainer.checkpoint_bytes()):
             trainer.resume()
             finished = trainer.train(stop, lock, on_nonfinite, workers)
-            if finished and group.rank == 0:
+            if finished and lock is not None:
                 trainer.finish(begun, attempts=lock.owner.attempt)
             group.wait()
         if not finished:
-            go_on_later(requeue=group.rank == 0)
+            resume_later(requeue=group.rank == 0)
 
 
 class Trainer:
-    """One training, in this process: its tensors, its progress and its log."""
+    """The state of one training in this process: its tensors, progress and log."""
 
     def __init__(
         self, task: Task, config: TrainingConfig, seed: int, out: Path, identity: dict[str, Any], group: Group
@@ -112,18 +117,18 @@ class Trainer:
             self.network.compile()
         self.log = RunLog(out.parent / "train.jsonl" if group.rank == 0 else None, config.iterations)
         self.usage = Usage()
-        self.iteration = 0  # the last one done
+        self.iteration = 0  # the last completed iteration
         self.skipped: list[int] = []
         self.nondeterministic: set[str] = set()
 
     def checkpoint_bytes(self) -> int:
-        """Weights, two moments, and an average or the result."""
+        """Estimate the bytes of a checkpoint: weights, two moments, and an average or the result."""
         return 4 * sum(values.nbytes for values in self.network.state_dict().values())
 
     def resume(self) -> None:
-        """Take up the last whole checkpoint, if there is one."""
+        """Load the last intact checkpoint, if there is one."""
         state = load_latest(self.checkpoints, self.identity)
-        self.group.wait()  # all have read before one writes
+        self.group.wait()  # all processes must have read before one writes
         if state is not None:
             self.iteration, self.skipped = state["iteration"], state["skipped"]
             self.nondeterministic.update(state["nondeterministic"])
@@ -132,11 +137,14 @@ class Trainer:
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
             self.usage = Usage(**state["usage"])
-        self.usage.note_machine(self.group)
+        self.usage.record_machine(self.group)
         self.log.open(state and state["log"], self.iteration)
 
     def train(self, stop: StopRequest, lock: HeldLock | None, on_nonfinite: str, workers: int) -> bool:
-        """Do the iterations that are not done yet; False if asked to stop before the last."""
+        """Run the remaining iterations; return False if stopped by a signal before the last one.
+
+        `lock` is the lock of the run directory, None in processes other than the first.
+        """
         task, config, group = self.task, self.config, self.group
         iterations = range(self.iteration + 1, config.iterations + 1)
         task.set_trainable(iterations.start)
@@ -180,7 +188,7 @@ class Trainer:
         return self.iteration == config.iterations
 
     def finish(self, begun: dict[str, Any], attempts: int) -> None:
-        """Write what others read: the provenance, and last the weights."""
+        """Write the results: the provenance, then the weights. `attempts` counts the starts of the run."""
         write_provenance(
             self.out.parent / "provenance.json",
             begun,
@@ -204,8 +212,8 @@ class Trainer:
         return batch
 
     def _gradients(self, network: nn.Module, batch: dict[str, Tensor], iteration: int) -> tuple[float, float]:
-        """Leave the gradient of the whole batch's loss in the parameters; this share's loss, and its norm."""
-        torch.manual_seed(self.seed * 2**32 + iteration)  # for whatever a network may draw
+        """Compute the gradients of the global batch; return this share's loss and the gradients' norm."""
+        torch.manual_seed(self.seed * 2**32 + iteration)  # for random operations of the network
         self.optimizer.zero_grad(set_to_none=True)
         bfloat16 = self.config.precision == "bfloat16"
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=bfloat16):
@@ -224,7 +232,7 @@ class Trainer:
             self.average.update_parameters(self.network)
 
     def _refuse(self, iteration: int, loss: float, norm: float, on_nonfinite: str) -> None:
-        """Stop at, or record and skip, an iteration whose loss or gradient is not finite."""
+        """Raise InputError at, or record and skip, an iteration whose loss or gradient is not finite."""
         batch = self.task.describe(iteration)
         if on_nonfinite == "skip":
             self.skipped.append(iteration)
@@ -234,7 +242,7 @@ class Trainer:
         raise InputError(
             f"{self.out.parent}: loss {loss}, gradient norm {norm} at iteration {iteration} ({batch}); last "
             f"good checkpoint: {checkpoints[0] if checkpoints else 'none'}; lower training.learning_rate, "
-            "set training.gradient_clip, or go on with --on-nonfinite skip"
+            "set training.gradient_clip, or continue with --on-nonfinite skip"
         )
 
     def _validate(self) -> dict[str, float]:
@@ -249,9 +257,9 @@ class Trainer:
         return self.network if self.average is None else self.average.module
 
     def _save(self, lock: HeldLock | None) -> None:
-        """A checkpoint: every process tells what it has used, the first one, which has the lock, writes."""
-        self.usage.account(self.group)
-        if self.group.rank == 0:
+        """Save a checkpoint: all processes report their usage; the first, which has the lock, writes it."""
+        self.usage.update(self.group)
+        if lock is not None:
             state = {
                 "identity": self.identity,
                 "finished": self.iteration == self.config.iterations,
@@ -264,14 +272,14 @@ class Trainer:
                 "usage": asdict(self.usage),
                 "log": self.log.state(),
             }
-            lock.check()  # validation may have taken long, and saving deletes the checkpoints of a new owner
+            lock.check()  # validation may take long, and saving would delete a new owner's checkpoints
             save_checkpoint(self.checkpoints, self.iteration, state)
         self.group.wait()
 
 
 @contextmanager
 def _lock(run: Path, group: Group, stop: StopRequest) -> Iterator[HeldLock | None]:
-    """The run directory, held by the first process for all; leaves if asked to stop while waiting for it."""
+    """Lock the run directory in the first process, for all; exit if a signal arrives while waiting for it."""
     try:
         run.mkdir(parents=True, exist_ok=True)
         open(run / "lock", "a").close()
@@ -279,7 +287,7 @@ def _lock(run: Path, group: Group, stop: StopRequest) -> Iterator[HeldLock | Non
         raise InputError(f"{run}: cannot be written ({error.strerror})") from None
     with lock_run(run, give_up=lambda: bool(stop)) if group.rank == 0 else nullcontext() as lock:
         if group.sum(group.rank == 0 and lock is None)[0]:
-            go_on_later(requeue=group.rank == 0)
+            resume_later(requeue=group.rank == 0)
         if lock is not None:
             remove_partials(run)
         yield lock

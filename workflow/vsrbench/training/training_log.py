@@ -1,4 +1,4 @@
-"""`train.jsonl`, one line per interval without gaps or repeats, and the progress bar."""
+"""The training log `train.jsonl`, one line per interval without gaps or repeats, and the progress bar."""
 
 import json
 import sys
@@ -13,20 +13,20 @@ from vsrbench.core.files import atomic_write
 
 @dataclass
 class Interval:
-    """Sums over the iterations since the last line."""
+    """Sums over the iterations since the last line of the log."""
 
     iterations: int = 0
     updates: int = 0  # iterations that were not skipped
     loss: float = 0.0
     gradient_norm: float = 0.0
     seconds: float = 0.0
-    waiting: float = 0.0  # of these seconds, for data
+    waiting: float = 0.0  # seconds spent waiting for data
 
 
 class RunLog:
-    """The log of one run. Its lines are part of every checkpoint, so that the file can always be made anew.
+    """The log of one run. Its lines are part of every checkpoint, so that the file can be restored.
 
-    With `path` None it keeps count and writes nothing.
+    With `path` None, as in processes other than the first, nothing is written.
     """
 
     def __init__(self, path: Path | None, iterations: int):
@@ -35,7 +35,7 @@ class RunLog:
         self.interval = Interval()
 
     def open(self, state: dict[str, Any] | None, iteration: int) -> None:
-        """Start at `iteration`, with what `state()` gave when it was saved, or empty."""
+        """Open the log at `iteration`, with a state that `state()` returned, or empty for None."""
         if state is not None:
             self.lines, self.interval = list(state["lines"]), Interval(**state["interval"])
         if self.path is None:
@@ -53,17 +53,17 @@ class RunLog:
         )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {"lines": list(self.lines), "interval": asdict(self.interval)}
 
     def step(self, loss: float, gradient_norm: float) -> None:
-        """Count one update; `loss` is the mean over the values of its batch."""
+        """Record one update; `loss` is the mean over the values of its batch."""
         self.interval.updates += 1
         self.interval.loss += loss
         self.interval.gradient_norm += gradient_norm
 
     def time(self, seconds: float, waiting: float) -> None:
-        """Count the time of one iteration, `waiting` of it for data."""
+        """Record the duration of one iteration, of which `waiting` seconds for data."""
         self.interval.iterations += 1
         self.interval.seconds += seconds
         self.interval.waiting += waiting
@@ -73,9 +73,9 @@ class RunLog:
     def write_interval(
         self, iteration: int, learning_rate: float, memory_gib: float, scores: dict[str, float]
     ) -> None:
-        """A line over the iterations since the last one; `scores` come from validation, if it was due.
+        """Write a line about the iterations since the last one; `scores` are those of a validation, if any.
 
-        Loss and gradient norm are means over the updates, null where every iteration was skipped.
+        Loss and gradient norm are means over the updates, null if every iteration was skipped.
         """
         interval, self.interval = self.interval, Interval()
         record = {
@@ -92,10 +92,10 @@ class RunLog:
         if self.path is not None:
             shown = {key: f"{value:.2f}" for key, value in scores.items()}
             loss = "none" if record["loss"] is None else f"{record['loss']:.4f}"
-            self.bar.set_postfix(loss=loss, **shown, memory=f"{memory_gib:.1f} GiB", refresh=False)
+            self.bar.set_postfix({"loss": loss, **shown, "memory": f"{memory_gib:.1f} GiB"}, refresh=False)
 
     def write(self, record: dict[str, Any]) -> None:
-        """One line."""
+        """Write one line."""
         line = json.dumps(record) + "\n"
         self.lines.append(line)
         if self.path is not None:
@@ -103,10 +103,12 @@ class RunLog:
             self.file.flush()
 
     def last(self) -> dict[str, Any]:
-        """The newest line."""
-        return json.loads(self.lines[-1])
+        """Return the newest line."""
+        record: dict[str, Any] = json.loads(self.lines[-1])
+        return record
 
     def close(self) -> None:
+        """Close the file and the progress bar."""
         if self.path is not None:
             self.bar.close()
             self.file.close()
