@@ -14,10 +14,10 @@ CLIP_LIST = ROOT / "workflow" / "reference" / "clips.csv"
 
 
 def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
-    """The clips of a data set in the layout `listed`, which BasicSR and MMagic use.
+    """Find the clips of a data set in the layout `listed`, which BasicSR and MMagic use.
 
     <root>/<dataset.folder>/<clip>/<frame>.png    the ground truth, frames numbered from 0
-    <its parent>/BIx4/<clip>/<frame>.png          (or BDx4, ...); without it LQ frames are made
+    <its parent>/BIx4/<clip>/<frame>.png          (or BDx4, ...); without it, LQ is computed from GT
     """
     gt = dataset.folder(root)
     lq = gt.parent / f"{degradation}x4"

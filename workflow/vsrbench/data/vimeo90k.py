@@ -45,6 +45,7 @@ def _names(dataset: DataSet, folder: Path, split: str) -> list[str]:
     if split == "validation":
         return _names(dataset, folder, "test")[::400]
     clip_list = "sep_trainlist.txt" if split == "train" else dataset.test_list
+    assert clip_list is not None
     return _read_list(folder / clip_list, dataset.splits[split])
 
 
