@@ -42,7 +42,10 @@ MACHINE = {"processor": "A processor", "threads": 2, "device": "cpu", "host": "a
 def write_study(folder: Path, *, seeds=(1, 2, 3), effects=EFFECTS, clips=CLIPS, lpips=True) -> StudyFiles:
     """Write the study, and `published.csv`, into `folder`; its last part is the study's name."""
     random = np.random.default_rng(3)
-    study = read_yaml(ROOT / "workflow" / "config" / "demo.yaml") | {"study": folder.name}
+    study = read_yaml(ROOT / "workflow" / "config" / "demo.yaml") | {
+        "study": folder.name,
+        "degradation": "BI",
+    }
     files = {"evaluations": [], "configs": [], "runtimes": [], "provenance": [], "manifests": []}
     level = {(dataset, clip): random.normal(25, 2) for dataset in clips for clip in clips[dataset]}
     habit = {(variant, clip): random.normal(0, 0.06) for variant in effects for clip in level}

@@ -24,7 +24,7 @@ ALLOWED = {
     "results": {"core"},
     "training": {"core", "data"},  # an edit in any other package must not repeat a training
     "evaluation": {"core", "data", "results"},
-    "orchestration": {"core", "data", "training", "evaluation"},
+    "orchestration": {"core", "data", "training", "evaluation", "results"},
     "report": {"core", "data", "results", "evaluation"},
     "tracking": {"core", "results"},
     "benchmarks": {"core", "data", "training", "evaluation"},

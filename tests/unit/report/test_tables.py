@@ -238,11 +238,11 @@ def test_mixed_machines_and_budgets_are_said(tmp_path):
     ):
         path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     config = files.configs[1]
-    config.write_text(config.read_text().replace("iterations: 450", "iterations: 200"))
+    config.write_text(config.read_text().replace("iterations: 1000", "iterations: 200"))
     write_tables(files, tmp_path / "demo")
     text = (tmp_path / "demo" / "tables" / "ablations.txt").read_text()
     assert "Mixed training machine: A processor, a GPU" in text
-    assert "Mixed training budget (iterations x batch): 200 x 1, 450 x 1" in text
+    assert "Mixed training budget (iterations x batch): 1000 x 1, 200 x 1" in text
     assert "Skipped iterations" in text
 
 
@@ -347,11 +347,11 @@ def test_compare_shows_what_changed(study, tmp_path, capsys):
     effects = {"full": (0.5, 0.3), "fcsa": (-0.5, 0.1), "no_attention": (-1, 0.1), "bicubic": (-1.2, None)}
     files = write_study(other, effects=effects, clips={"vid4": {"city": 34}})
     config = files.configs[0]
-    config.write_text(config.read_text().replace("iterations: 450", "iterations: 600"))
+    config.write_text(config.read_text().replace("iterations: 1000", "iterations: 600"))
     write_tables(files, other)
     compare(study, other)
     printed = capsys.readouterr().out
-    assert "training.iterations: 450 -> 600 (full)" in printed
+    assert "training.iterations: 1000 -> 600 (full)" in printed
     assert "+ vid4: no_attention" in printed
     assert "- photo_motion: " in printed
     assert (

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from models.baselines import ANCHOR
 from vsrbench.core.config import Variant, read_yaml, resolve_variant
 from vsrbench.core.device import choose_device
 from vsrbench.data.photo_motion import PHOTOGRAPHS
@@ -18,6 +20,14 @@ from vsrbench.orchestration.operation_count import (
 )
 from vsrbench.orchestration.study import check_settings
 from vsrbench.orchestration.training_speed import STEPS, Calibration, calibrate
+from vsrbench.results.statistics import (
+    MAX_SEEDS,
+    MIN_SEEDS,
+    POWER,
+    SEED_SPREAD,
+    resolvable_difference,
+    seeds_to_resolve,
+)
 from vsrbench.training.checkpoint import KEPT
 
 GIB = 2**30
@@ -44,6 +54,7 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
     total = ["in all", *("" for _ in HEAD[3:]), sum(row[-2] for row in rows), sum(row[-1] for row in rows)]
     print(_table([*rows, total]))
     print(_basis(calibration, full, gpus, trainings=len(variants) * len(settings["seeds"])))
+    print(_resolution(len(variants) - 1 + len(settings.get("baselines", [ANCHOR.name])), settings))
 
 
 def _row(settings: dict[str, Any], variant: Variant, gpus: int, calibration: Calibration) -> list:
@@ -89,6 +100,25 @@ def _tiles(settings: dict[str, Any], variant: Variant, dataset: str) -> int:
     frames, height, width = made if DATA_SETS[dataset].generated else DATA_SETS[dataset].scored
     tile, overlap = variant.model.feat_size, settings["evaluation"]["tile_overlap"]
     return frames * len(tile_spans(height, tile, overlap)) * len(tile_spans(width, tile, overlap))
+
+
+def _resolution(comparisons: int, settings: dict[str, Any]) -> str:
+    """What differences in PSNR the study can resolve with its seeds, and what smaller ones would take."""
+    seeds = len(settings["seeds"])
+    found = resolvable_difference(SEED_SPREAD, seeds, comparisons)
+    can = (
+        f"fewer than {MIN_SEEDS} seeds resolve nothing"
+        if np.isnan(found)
+        else f"{seeds} seeds resolve {found:.2f} dB"
+    )
+    needed = (
+        f"{difference} dB {seeds_to_resolve(difference, SEED_SPREAD, comparisons) or f'over {MAX_SEEDS}'}"
+        for difference in (0.2, 0.1, 0.05)
+    )
+    return (
+        f"\nResolution: with runs that scatter by {SEED_SPREAD} dB and {comparisons} comparisons, "
+        f"{can}\nwith a chance of {POWER:.0%}. Seeds for smaller differences: {', '.join(needed)}."
+    )
 
 
 def _table(rows: list[list]) -> str:
