@@ -25,14 +25,14 @@ def tilings(draw) -> tuple[int, int, int | None]:
 def test_tiles_give_every_pixel_once_and_keep_half_an_overlap_from_their_edges(tiling):
     size, tile, overlap = tiling
     spans = tile_spans(size, tile, overlap)
-    given_pixels = np.concatenate([np.arange(span.first, span.last) for span in spans])
-    assert np.array_equal(given_pixels, np.arange(4 * size))
+    kept = np.concatenate([np.arange(span.first, span.last) for span in spans])
+    assert np.array_equal(kept, np.arange(4 * size))
     margin = 4 * ((tile // 2 if overlap is None else overlap) // 2)
     for span in spans:
         assert span.start >= 0 and span.stop == span.start + tile <= size
-        assert span.given.stop - span.given.start == span.last - span.first > 0
-        assert span.given.start >= margin or span.first == 0
-        assert span.given.stop <= 4 * tile - margin or span.last == 4 * size
+        assert span.kept.stop - span.kept.start == span.last - span.first > 0
+        assert span.kept.start >= margin or span.first == 0
+        assert span.kept.stop <= 4 * tile - margin or span.last == 4 * size
 
 
 @given(st.integers(1, 200), st.integers(1, 16))
