@@ -9,7 +9,7 @@ from mutmut.stats import status_by_exit_code
 
 
 def main(folder: Path) -> None:
-    print("| module | mutants | noticed | timed out | survived | without a test | not run | share noticed |")
+    print("| module | mutants | run | noticed | timed out | survived | without a test | share noticed |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     survivors = []
     for path in sorted(folder.rglob("*.py.meta")):
@@ -21,9 +21,10 @@ def main(folder: Path) -> None:
         run = len(statuses) - counts["not checked"]
         if run:
             noticed = counts["killed"] + counts["timeout"] + counts["segfault"]
-            columns = (counts[key] for key in ("killed", "timeout", "survived", "no tests", "not checked"))
+            found = (counts[key] for key in ("killed", "timeout", "survived", "no tests"))
             module = path.relative_to(folder).as_posix().removesuffix(".meta")
-            print(f"| `{module}` | {len(statuses)} |", *columns, f"{noticed / run:.0%} |", sep=" | ")
+            row = (f"`{module}`", len(statuses), run, *found, f"{noticed / run:.0%}")
+            print(f"| {' | '.join(map(str, row))} |")
             survivors += [name for name, status in statuses.items() if status == "survived"]
     print("", *survivors, sep="\n")
 
