@@ -151,6 +151,7 @@ class Trainer:
         network = group.parallel(self.network)
         end = time.perf_counter()
         with (
+            closing(self.log),
             deterministic(group.device, self.nondeterministic),
             closing(prefetch(self._read, iterations, workers)) as batches,
         ):
@@ -184,7 +185,6 @@ class Trainer:
                     self._save(lock)
                 if stopping:
                     break
-        self.log.close()
         return self.iteration == config.iterations
 
     def finish(self, begun: dict[str, Any], attempts: int) -> None:
