@@ -14,6 +14,7 @@ import yaml
 from models.config import ModelConfig
 from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.files import ROOT
+from vsrbench.core.lineage import check
 from vsrbench.core.old_results import refuse_old_names
 
 ABLATIONS = ROOT / "ablations"
@@ -145,6 +146,7 @@ class Variant:
 
 def load_variant(path: Path) -> Variant:
     """Load a resolved variant from `results/<study>/configs/<variant>.yaml`; InputError for another file."""
+    check(path)
     data = read_yaml(path)
     try:
         refuse_old_names(path, (*data["model"], *data["training"]))

@@ -53,6 +53,7 @@ _NEUTRAL = {
     "vsrbench.core.errors",
     "vsrbench.core.files",
     "vsrbench.core.gpu_lease",
+    "vsrbench.core.lineage",
     "vsrbench.core.old_results",
     "vsrbench.training.preemption",
     "vsrbench.core.provenance",

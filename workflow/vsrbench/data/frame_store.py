@@ -16,6 +16,7 @@ by OpenCV, as files or in an LMDB.
 """
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ import numpy as np
 
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import sha256
+from vsrbench.core.lineage import check
 from vsrbench.data.degradation import SCALE
 
 
@@ -42,12 +44,15 @@ class StoredClip:
 class FrameStore:
     """A complete store, opened for reading crops; clips are addressed by their index in `clips`.
 
-    Opening compares the size of every array with the index; `digests=True` also reads all arrays and compares
-    their sha256. Raises InputError for a store that is missing, incomplete or damaged.
+    Opening compares the size of every array with the index. An array is read once in full, to compare its
+    sha256, before the first crop from it (`digests=True`: at once). Both raise InputError for a store that is
+    missing, incomplete or damaged.
     """
 
     def __init__(self, folder: Path, *, digests: bool = False) -> None:
         self.folder = Path(folder)
+        self._locks: dict[tuple[int, str], threading.Lock] = {}  # of the arrays that are yet to be verified
+        check(self.folder / "index.json")
         try:
             index = json.loads((self.folder / "index.json").read_text())
             self.degradation: str = index["degradation"]
@@ -59,9 +64,11 @@ class FrameStore:
                 f"{self.folder / 'index.json'}: unreadable ({error}); build the store again"
             ) from None
         self.has_flows = all("flows.npy" in clip.files for clip in self.clips)
-        for clip in self.clips:
+        for number, clip in enumerate(self.clips):
             for file, facts in clip.files.items():
                 check_array(self.folder / clip.name / file, facts, digests)
+                if not digests:
+                    self._locks[number, file] = threading.Lock()
 
     def crop(
         self,
@@ -100,9 +107,21 @@ class FrameStore:
         return forward, backward
 
     def _array(self, clip: int, file: str) -> np.ndarray:
+        self._verify(clip, file)
         # Mapped for each crop: a persistent map for each of 64,612 clips would exceed the system's limit.
         array: np.ndarray = np.load(self.folder / self.clips[clip].name / file, mmap_mode="r")
         return array
+
+    def _verify(self, clip: int, file: str) -> None:
+        """Compare an array's sha256 with the index on the first call; threads wait for the one that reads."""
+        lock = self._locks.get((clip, file))
+        if lock is None:
+            return
+        with lock:
+            if (clip, file) in self._locks:
+                stored = self.clips[clip]
+                check_array(self.folder / stored.name / file, stored.files[file], digests=True)
+                del self._locks[clip, file]
 
 
 def _cut(array: np.ndarray, frames: Sequence[int], top: int, left: int, size: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.files import atomic_write, sha256
+from vsrbench.core.lineage import check
 from vsrbench.data.degradation import SCALE
 
 
@@ -38,6 +39,7 @@ def write_manifest(
 def read_manifest(path: Path, degradation: str | None = None) -> dict[str, Any]:
     """Read a manifest; InputError if it is missing, damaged or of another degradation than `degradation`."""
     path = Path(path)
+    check(path)
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
         manifest["root"] = os.path.normpath(path.parent / manifest["root"])

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import writing
+from vsrbench.core.lineage import origin
 from vsrbench.core.provenance import code_digest
 from vsrbench.data import moving_layers
 from vsrbench.data.clips import Clip, write_frame
@@ -70,6 +71,7 @@ def generate(
             f"photo_motion.clips_per_photo: unknown split {min(unknown)!r}; expected one of "
             f"{', '.join(PHOTOGRAPHS)}"
         )
+    made = origin("generate")
     settings = {
         "version": code_digest("generate"),  # clips of other code are generated again
         "seed": seed,
@@ -85,9 +87,9 @@ def generate(
     ]
     progress = tqdm(jobs, NAME, unit="clip", leave=False)
     entries = [_make_clip(Path(folder), *job, settings) for job in progress]
-    write_manifest(
-        Path(folder) / "manifest.json", NAME, Path(folder), degradation, entries, settings=settings
-    )
+    manifest = Path(folder) / "manifest.json"
+    write_manifest(manifest, NAME, Path(folder), degradation, entries, settings=settings)
+    made.record(manifest)
 
 
 def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import atomic_write, sha256, writing
+from vsrbench.core.lineage import origin
 from vsrbench.core.provenance import code_digest
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
@@ -24,7 +25,9 @@ def store_split(manifest: Path, split: str, index: Path, *, workers: int = 1) ->
 
     `workers` clips are stored at once. Raises InputError if the data changed since the manifest was written.
     """
+    made = origin("store", manifest)
     build_store(load_clips(manifest, split), Path(index).parent, workers=workers)
+    made.record(index)
 
 
 def build_store(clips: Sequence[Clip], folder: Path, *, workers: int = 1) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vsrbench.core.errors import InputError
+from vsrbench.core.lineage import origin
 from vsrbench.data.clips import Clip, describe_size
 from vsrbench.data.datasets import find_clips
 from vsrbench.data.degradation import degrade
@@ -37,7 +38,7 @@ def verify(
     manifest records of how many clips. `workers` clips are checked at once. Raises one InputError that lists
     all problems, one per line.
     """
-    root, source = Path(root), get_data_set(dataset)
+    made, root, source = origin("verify"), Path(root), get_data_set(dataset)
     clips = [clip for split in source.splits for clip in find_clips(dataset, split, root, degradation)]
     if not clips:
         raise InputError(f"{source.folder(root)}: contains no clip of {dataset}; {source.how_to_get}")
@@ -56,6 +57,7 @@ def verify(
     }
     facts = {"kind": dataset, "subset": subset}
     write_manifest(manifest, name or dataset, root, degradation, [entry for entry, _ in results], **facts)
+    made.record(manifest)
 
 
 def _verify(clip: Clip, root: Path) -> tuple[dict[str, Any], list[str]]:
@@ -89,6 +91,8 @@ def _verify(clip: Clip, root: Path) -> tuple[dict[str, Any], list[str]]:
         "width": size[1],
         "lq": "shipped" if clip.lq else "made",
     }
+    if len(clip.scored) < clip.num_frames:
+        entry["scored"] = list(clip.scored)
     if clip.lq:
         entry["largest_difference"] = largest  # grey levels between the LQ frames and the degraded GT
     return entry | {"sha256": digest(clip.files), "fingerprint": fingerprint(clip.files)}, []

@@ -13,6 +13,7 @@ from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.device import choose_device
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import atomic_write
+from vsrbench.core.lineage import origin
 from vsrbench.core.metric_table import METRICS
 from vsrbench.core.provenance import code_digest, config_digest
 from vsrbench.data.clips import Clip
@@ -67,6 +68,7 @@ def evaluate(
         raise InputError(f"{variant}: give --config and --weights, or neither for a baseline ({baselines})")
     if lpips_weights is not None and not Path(lpips_weights).is_dir():
         raise InputError(f"--lpips-weights: {lpips_weights} is not a folder; correct the path")
+    made = origin("evaluate", config, weights, manifest)
     target = choose_device(device)
     clips = load_clips(manifest, "test", degradation)
     if config is None or weights is None:
@@ -89,6 +91,7 @@ def evaluate(
                 progress.update()
     with atomic_write(rows) as partial:
         pd.DataFrame(found, columns=list(COLUMNS)).to_csv(partial, index=False, float_format="%.6f")
+    made.record(frames, rows)
 
 
 def _enlarge(baseline: Baseline, device: torch.device) -> Restore:

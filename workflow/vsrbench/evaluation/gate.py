@@ -15,6 +15,7 @@ import pandas as pd
 from models.baselines import ANCHOR
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import ROOT, atomic_write
+from vsrbench.core.lineage import origin
 from vsrbench.core.metric_table import METRICS
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
@@ -57,7 +58,7 @@ def gate(*, rows: Path, manifest: Path, out: Path, min_frames: int = 1, min_edge
     likely cause), if `rows` holds another variant than bicubic, and if a test clip has fewer frames than
     `min_frames` or an edge of less than `min_edge` LQ pixels, so that the study's networks cannot restore it.
     """
-    found = read_rows(rows)
+    made, found = origin("gate", rows, manifest), read_rows(rows)
     if set(found["variant"]) != {ANCHOR.name}:
         raise InputError(
             f"{rows}: expected scores of {ANCHOR.name}, got {', '.join(found['variant'].unique())}; "
@@ -81,6 +82,7 @@ def gate(*, rows: Path, manifest: Path, out: Path, min_frames: int = 1, min_edge
         logger.info("%s: %s", report["dataset"], report["note"])
     with atomic_write(out) as partial:
         partial.write_text(json.dumps(report, indent=1) + "\n")
+    made.record(out)
 
 
 def _check_restorable(manifest: dict[str, Any], min_frames: int, min_edge: int) -> None:

@@ -26,6 +26,7 @@ from models.vsr_transformer import SCALE, VSRTransformer
 from vsrbench.core.config import load_variant
 from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.files import atomic_write
+from vsrbench.core.lineage import check, origin
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
 from vsrbench.evaluation.load_weights import load_trained
@@ -81,6 +82,7 @@ def inspect(*, config: Path, weights: Path, manifest: Path, out: Path) -> None:
     `config` is a resolved variant and `weights` the weights trained for it. Takes seconds on a CPU.
     Raises InputError if a frame is smaller than the size to which the network is fixed.
     """
+    made = origin("inspect", config, weights, manifest)
     model = load_trained(load_variant(config), weights)
     found: dict[str, np.ndarray] = {}
     for clip in load_clips(manifest, "test")[:SAMPLES]:
@@ -92,6 +94,7 @@ def inspect(*, config: Path, weights: Path, manifest: Path, out: Path) -> None:
         }
     with atomic_write(out) as partial:
         save_file(found, partial)
+    made.record(out)
 
 
 def read_inspection(path: Path, clip: str) -> Inspection | None:
@@ -99,6 +102,7 @@ def read_inspection(path: Path, clip: str) -> Inspection | None:
 
     Raises InputError if `path` is not a file that `inspect` wrote.
     """
+    check(path)
     try:
         found = load_file(path)
         if f"{clip}:query" not in found:

@@ -24,6 +24,7 @@ from models.vsr_transformer import VSRTransformer
 from vsrbench.core.config import load_variant
 from vsrbench.core.device import choose_device, peak_memory_gib, peak_rss_gib
 from vsrbench.core.files import atomic_write
+from vsrbench.core.lineage import origin
 from vsrbench.core.provenance import code_digest, machine_card
 from vsrbench.evaluation.inference import RestoreOptions, restore_clip, to_frame
 
@@ -50,6 +51,7 @@ def measure_runtime(
     The weights are random, which does not affect the time. Nothing else should run on the device meanwhile;
     the machine's load is recorded. Raises InputError if the network cannot restore frames of a size.
     """
+    made = origin("measure_runtime", config)
     machine, digest = machine_card(), code_digest("measure_runtime")
     variant = load_variant(config)
     model = build_model(variant.model).eval().to(choose_device(device))
@@ -65,6 +67,7 @@ def measure_runtime(
     with atomic_write(out) as partial:
         record = {"measurements": measurements, "code_digest": digest}
         partial.write_text(json.dumps(record, indent=1) + "\n")
+    made.record(out)
 
 
 def measure(

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
 from models.baselines import BASELINES
+from vsrbench.core.lineage import check, origin
 from vsrbench.core.metric_table import METRICS
 from vsrbench.data.registry import headline_metric
 from vsrbench.report import plot_style
@@ -28,9 +29,12 @@ def make_figures(files: StudyFiles, folder: Path, margin: float = Results.margin
 
     Restored frames lie in the folders named like the evaluations, training logs beside the provenance.
     """
+    logs = {run_of(path): path.with_name("train.jsonl") for path in files.provenance}
+    frames = [path.with_suffix("") for path in files.evaluations if path.with_suffix("").is_dir()]
+    made = origin("make_figures", *files.measured, *files.inspections, *logs.values(), *frames)
+    check(*logs.values(), *frames)
     results = read_results(files, margin)
     tidy = tidy_table(results)
-    logs = {run_of(path): path.with_name("train.jsonl") for path in files.provenance}
     examples = find_examples(results, files)
     seen = find_inspections(examples, files.inspections)
     drawing = {
@@ -46,6 +50,7 @@ def make_figures(files: StudyFiles, folder: Path, margin: float = Results.margin
     }
     for name in figures_of(results.variants):
         drawing[name](folder / name)
+        made.record(*((folder / name).with_suffix(suffix) for suffix in (".svg", ".png")))
 
 
 def draw_costs(wide: pd.DataFrame, path: Path) -> None:

@@ -12,6 +12,7 @@ from docutils.core import publish_parts
 from markupsafe import Markup
 
 from vsrbench.core.files import ROOT, atomic_write
+from vsrbench.core.lineage import check, origin
 from vsrbench.report.findings import Finding, find_answers, signed, summarise_findings, to_restructured_text
 from vsrbench.report.published_scores import PUBLISHED, compare_with_published, published_table
 from vsrbench.report.table_formats import Cell, Note, Row, Table
@@ -54,6 +55,9 @@ def make_report(
     `figures` are shown in their order; each may have a caption `workflow/report/<its name>.rst`. The other
     two are for Snakemake's own report, which has the figures apart and can show no page of more than 2 MB.
     """
+    figures = [Path(path) for path in figures]
+    made = origin("make_report", *files.measured, *figures)
+    check(*figures)
     results = read_results(files, margin)
     tidy = tidy_table(results)
     found = find_answers(results, tidy)
@@ -64,6 +68,7 @@ def make_report(
         title=title,
         note=note,
         full=results.variants["full"],
+        chain=results.chain,
         summary=summary,
         findings=found,
         spans=_spans(found),
@@ -76,13 +81,14 @@ def make_report(
         script=Markup((TEXTS / "sort.js").read_text()),
     )
     texts = {
-        page: template.render(**shown, figures=[read_figure(Path(path)) for path in figures]),
+        page: template.render(**shown, figures=[read_figure(path) for path in figures]),
         tables: template.render(**shown, figures=[]),
         findings: to_restructured_text(summary, found),
     }
     for path, text in texts.items():
         with atomic_write(path) as partial:
             partial.write_text(text)
+    made.record(*texts)
 
 
 def read_figure(path: Path) -> Figure:

@@ -46,13 +46,14 @@ class Table:
     groups: dict[str, list[Row]]
     notes: list[Note] = field(default_factory=list)
     remark: str = ""
+    chain: str = ""  # digest of what the table was made from, see `core.lineage`
 
 
 def to_markdown(table: Table) -> str:
     """One Markdown table for each group; best in bold, second best in italics."""
     header = ["", *(f"{name} ({unit})" if unit else name for name, unit in table.header)]
     align = ["left"] + ["right"] * len(table.header)
-    parts = [f"## {table.title}", table.remark]
+    parts = [f"## {table.title}", table.remark, _chain(table)]
     for heading, rows in table.groups.items():
         body = [[_markdown_name(row), *map(_markdown, row.cells)] for row in rows]
         parts += [f"### {heading}", tabulate(body, header, "pipe", disable_numparse=True, colalign=align)]
@@ -60,6 +61,10 @@ def to_markdown(table: Table) -> str:
         parts.append("**Best** and *second best* of each column; = tied for best, not told apart.")
     notes = [f"- {f'<sup>{note.letter}</sup> ' if note.letter else ''}{note.text}" for note in table.notes]
     return "\n\n".join(filter(None, [*parts, "\n".join(notes)])) + "\n"
+
+
+def _chain(table: Table) -> str:
+    return f"Chain {table.chain}: `vsrbench check` confirms it." if table.chain else ""
 
 
 def _markdown_name(row: Row) -> str:
@@ -85,7 +90,12 @@ def to_text(table: Table) -> str:
     everything = [[f"{text} " for text in header] for header in (names, units)] + sum(groups.values(), [])
     widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
     total = sum(widths) + len(widths) - 1
-    lines = [table.title, "", *(_text_line(row, widths) for row in everything[:2])]
+    lines = [
+        table.title,
+        *filter(None, [_chain(table)]),
+        "",
+        *(_text_line(row, widths) for row in everything[:2]),
+    ]
     for heading, rows in groups.items():
         lines += [f"-- {heading} ".ljust(total, "-"), *(_text_line(row, widths) for row in rows)]
     lines.append("-" * total)
@@ -114,6 +124,7 @@ def to_latex(table: Table, label: str) -> str:
     """A `table*` for any document that loads booktabs and graphicx; best in bold, second best underlined."""
     columns = len(table.header) + 1
     lines = [
+        *([f"% {_chain(table)}"] if table.chain else []),
         r"\begin{table*}",
         r"\centering",
         rf"\caption{{{_escape(table.title)}. {_LEGEND}}}",

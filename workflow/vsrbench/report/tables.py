@@ -15,6 +15,7 @@ import pandas as pd
 
 from models.baselines import BASELINES
 from vsrbench.core.files import atomic_write
+from vsrbench.core.lineage import origin
 from vsrbench.core.metric_table import METRICS, SHOWN
 from vsrbench.data.registry import headline_metric
 from vsrbench.report.footnotes import find_remarks, given_exact_flow
@@ -53,6 +54,7 @@ def make_tables(
 
     `title`, `note` and `margin` (dB) are the study's; `published` lists the published scores.
     """
+    made = origin("make_tables", *files.measured)
     results = read_results(files, margin)
     tidy = tidy_table(results)
     factorial = factorial_table(results)
@@ -72,6 +74,7 @@ def make_tables(
     for name, page in pages.items():
         with atomic_write(folder / name) as partial:
             partial.write_text(page)
+    made.record(*(folder / name for name in pages))
 
 
 def tidy_table(results: Results) -> pd.DataFrame:
@@ -132,7 +135,7 @@ def wide_table(results: Results, tidy: pd.DataFrame) -> pd.DataFrame:
         axis=1,
     )
     scores = scores[[metric + suffix for metric in METRICS for suffix in columns.values()]]
-    return facts.join(costs, on="variant").join(scores).reset_index()
+    return facts.join(costs, on="variant").join(scores).reset_index().assign(chain=results.chain)
 
 
 def _title(results: Results, name: str) -> str:
@@ -194,7 +197,7 @@ def ablation_table(results: Results, tidy: pd.DataFrame, title: str, note: str) 
             )
             for name in names
         ]
-    return Table(title=title, header=_HEADER, groups=groups, notes=notes, remark=note)
+    return Table(title, _HEADER, groups, notes, remark=note, chain=results.chain)
 
 
 def _letters() -> Iterator[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 from models.baselines import BASELINES
 from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.errors import InputError, wrong_file_remedy
+from vsrbench.core.lineage import chain_digest, check
 from vsrbench.core.metric_table import METRICS
 from vsrbench.core.old_results import refuse_old_names
 from vsrbench.results.statistics import average_clips
@@ -44,6 +45,9 @@ _TEXT = (
 )
 
 
+_SCORE_AGAIN = "remove the file and start `make study` again, which scores it anew"
+
+
 @dataclass(frozen=True)
 class StudyFiles:
     """The files of a study that its tables, figures and report are made from."""
@@ -54,6 +58,11 @@ class StudyFiles:
     provenance: tuple[Path, ...] = ()  # runs/<variant>/seed_<seed>/provenance.json
     manifests: tuple[Path, ...] = ()  # data/<data set>/manifest.json
     inspections: tuple[Path, ...] = ()  # inspections/<data set>/<variant>/seed_<seed>.safetensors
+
+    @property
+    def measured(self) -> tuple[Path, ...]:
+        """What every table, figure and report rests on."""
+        return (*self.evaluations, *self.configs, *self.runtimes, *self.provenance, *self.manifests)
 
     @classmethod
     def from_inputs(cls, inputs: Mapping[str, Iterable[str]]) -> Self:
@@ -71,6 +80,7 @@ class Results:
     runs: dict[tuple[str, int], dict[str, Any]]  # provenance of each (variant, seed)
     manifests: dict[str, dict[str, Any]]  # of each data set
     margin: float = 0.05  # dB of PSNR; a smaller difference is regarded as none
+    chain: str = ""  # digest of all that this was made from, see `core.lineage`
 
     @property
     def names(self) -> list[str]:
@@ -99,20 +109,26 @@ class Results:
 
 
 def read_results(files: StudyFiles, margin: float = Results.margin) -> Results:
-    """Read one study. An InputError names the file that is not what it should be."""
+    """Read one study. An InputError names the file that is not what it should be, or not complete."""
     variants = [load_variant(path) for path in files.configs]
+    manifests = {path.parent.name: _read(path, lambda facts: facts) for path in files.manifests}
+    rows = {path: read_rows(path) for path in files.evaluations}
+    for path, found in rows.items():
+        check_complete(path, found, manifests.get(path.parts[-3], {}))
     return Results(
-        rows=pd.concat([read_rows(path) for path in files.evaluations], ignore_index=True),
+        rows=pd.concat(rows.values(), ignore_index=True),
         variants={variant.variant: variant for variant in variants},
         runtimes={path.stem: _read(path, lambda facts: facts["measurements"][0]) for path in files.runtimes},
         runs={run_of(path): _read(path, lambda facts: facts) for path in files.provenance},
-        manifests={path.parent.name: _read(path, lambda facts: facts) for path in files.manifests},
+        manifests=manifests,
         margin=margin,
+        chain=chain_digest(*files.measured),
     )
 
 
 def read_rows(path: Path) -> pd.DataFrame:
     """The rows of one evaluation, one for each scored frame."""
+    check(path)
     try:
         rows = pd.read_csv(
             path,
@@ -130,7 +146,40 @@ def read_rows(path: Path) -> pd.DataFrame:
     return rows
 
 
+def check_complete(path: Path, rows: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
+    """Raise InputError unless `rows`, read from `path`, are those of the manifest's test frames, each once.
+
+    They must be of the data set, variant and seed that `path` names. Without `clips` in the manifest, frames
+    are not compared.
+    """
+    dataset, variant, seed = path.parts[-3], path.parts[-2], path.stem.removeprefix("seed_")
+    for column, expected in {"dataset": dataset, "variant": variant, "seed": seed}.items():
+        found = set(rows[column].astype(str)) - {expected}
+        if found:
+            names = ", ".join(sorted(found))
+            raise InputError(f"{path}: expected rows of {column} {expected}, got {names}; {_SCORE_AGAIN}")
+    if "clips" not in manifest:
+        return
+    expected_frames = {
+        (clip["name"], frame)
+        for clip in manifest["clips"]
+        if clip["split"] == "test"
+        for frame in clip.get("scored", range(clip["frames"]))
+    }
+    scored = list(zip(rows["clip"], rows["frame"], strict=True))
+    missing, unknown = expected_frames.difference(scored), set(scored) - expected_frames
+    twice = len(scored) - len(set(scored))
+    for what, frames in (("has no row for", missing), ("scores, though the manifest lacks it,", unknown)):
+        if frames:
+            clip, frame = min(frames)
+            more = f" and {len(frames) - 1} more" if len(frames) > 1 else ""
+            raise InputError(f"{path}: {what} frame {frame} of clip {clip}{more}; {_SCORE_AGAIN}")
+    if twice:
+        raise InputError(f"{path}: has {twice} rows for frames that it has already scored; {_SCORE_AGAIN}")
+
+
 def _read(path: Path, take: Callable[[dict], dict]) -> dict[str, Any]:
+    check(path)
     try:
         return take(json.loads(path.read_text()))
     except OSError as error:

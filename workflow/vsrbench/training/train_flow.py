@@ -17,6 +17,7 @@ from models.state_dicts import load_spynet
 from vsrbench.core.config import TrainingConfig
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import atomic_write, sha256
+from vsrbench.core.lineage import origin
 from vsrbench.core.provenance import begin, code_digest, config_digest, write_provenance
 from vsrbench.data.frame_store import FrameStore
 from vsrbench.data.training_set import TrainingSet
@@ -74,7 +75,15 @@ def train_flow(
         "code": code_digest("train_flow"),
     }
     fit(
-        task, config, seed=seed, out=out, step="train_flow", identity=identity, device=device, workers=workers
+        task,
+        config,
+        seed=seed,
+        out=out,
+        step="train_flow",
+        identity=identity,
+        sources=(store, validation_store),
+        device=device,
+        workers=workers,
     )
 
 
@@ -163,7 +172,7 @@ def import_flow(*, weights: Path, out: Path, num_feat: int | None = None) -> Non
 
     Raises InputError for a file that is not a SPyNet, and for a width other than `num_feat`.
     """
-    begun = begin("import_flow")
+    begun, made = begin("import_flow"), origin("import_flow", weights)
     try:
         spynet = load_spynet(weights)
     except ValueError as error:
@@ -173,11 +182,8 @@ def import_flow(*, weights: Path, out: Path, num_feat: int | None = None) -> Non
             f"{weights}: SPyNet of width {spynet.num_feat}, but model.flow_num_feat is {num_feat}; set "
             f"overrides.model.flow_num_feat to {spynet.num_feat}"
         )
-    write_provenance(
-        out.parent / "provenance.json",
-        begun,
-        source=str(weights),
-        sha256=sha256(weights),
-    )
+    provenance = out.parent / "provenance.json"
+    write_provenance(provenance, begun, source=str(weights), sha256=sha256(weights))
     with atomic_write(out) as partial:
         partial.write_bytes(save(spynet.state_dict()))
+    made.record(provenance, out)

@@ -15,6 +15,7 @@ from models.state_dicts import load_spynet
 from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import sha256
+from vsrbench.core.lineage import check
 from vsrbench.core.provenance import code_digest, config_digest
 from vsrbench.data.frame_store import FrameStore
 from vsrbench.data.training_set import TrainingSet
@@ -64,6 +65,7 @@ def train(
         out=out,
         step="train",
         identity=identity,
+        sources=(config, store, validation_store, flow_weights),
         on_nonfinite=on_nonfinite,
         device=device,
         workers=workers,
@@ -131,6 +133,7 @@ def _load_flow(spynet: nn.Module, path: Path | None) -> str:
         raise InputError(
             "this variant needs an optical-flow network; set --flow-weights, e.g. to the output of train-flow"
         )
+    check(path)
     try:
         spynet.load_state_dict(load_spynet(path).state_dict())
     except ValueError as error:

@@ -6,7 +6,7 @@ and libraries; the provenance records those, and operations that have no determi
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from math import isfinite
@@ -24,6 +24,7 @@ from vsrbench.core.device import deterministic, peak_memory_gib
 from vsrbench.core.distributed import Group, join
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import atomic_write, remove_partials
+from vsrbench.core.lineage import Origin, origin
 from vsrbench.core.provenance import begin, write_provenance
 from vsrbench.data.prefetch import prefetch
 from vsrbench.training.checkpoint import list_checkpoints, load_latest, room_for_checkpoints, save_checkpoint
@@ -67,6 +68,7 @@ def fit(
     out: Path,
     step: str,
     identity: dict[str, Any],
+    sources: Sequence[Path | None] = (),
     on_nonfinite: str = "stop",
     device: str | None = None,
     workers: int = 2,
@@ -75,13 +77,14 @@ def fit(
 
     Resumes from the last complete checkpoint there, if it has the same `identity`. On SIGTERM, SIGUSR1 and
     SIGINT it finishes the step, saves and exits with `preemption.RESUME_LATER`. `step` is a key of
-    `provenance.STEPS`. `on_nonfinite` says what to do if the loss or gradient is not finite: "stop" or "skip"
-    the iteration. `device` is a name for `choose_device`; `workers` threads read batches.
+    `provenance.STEPS`, `sources` are the files behind `task`. `on_nonfinite` says what to do if the loss or
+    gradient is not finite: "stop" or "skip" the iteration. `device` is a name for `choose_device`; `workers`
+    threads read batches.
 
     Raises InputError if the loss is not finite (unless skipped), the disk is full, the folder cannot be
     written, or it holds an unfinished training with another identity.
     """
-    begun = begin(step)
+    begun, made = begin(step), origin(step, *sources)
     with (
         StopRequest() as stop,
         join(device, config.batch_size) as group,
@@ -92,7 +95,7 @@ def fit(
             trainer.resume()
             finished = trainer.train(stop, lock, on_nonfinite, workers)
             if finished and lock is not None:
-                trainer.finish(begun, attempts=lock.owner.attempt)
+                trainer.finish(begun, made, attempts=lock.owner.attempt)
             group.wait()
         if not finished:
             resume_later(requeue=group.rank == 0)
@@ -187,10 +190,11 @@ class Trainer:
                     break
         return self.iteration == config.iterations
 
-    def finish(self, begun: dict[str, Any], attempts: int) -> None:
-        """Write the results: the provenance, then the weights. `attempts` counts the starts of the run."""
+    def finish(self, begun: dict[str, Any], made: Origin, attempts: int) -> None:
+        """Write and record the results; the weights come last. `attempts` counts the starts of the run."""
+        provenance, log = (self.out.parent / name for name in ("provenance.json", "train.jsonl"))
         write_provenance(
-            self.out.parent / "provenance.json",
+            provenance,
             begun,
             seed=self.seed,
             identity=self.identity,
@@ -204,6 +208,7 @@ class Trainer:
         with atomic_write(self.out) as partial:
             weights = self._result().state_dict()
             partial.write_bytes(save({name: values.cpu().contiguous() for name, values in weights.items()}))
+        made.record(provenance, log, self.out)
 
     def _read(self, iteration: int) -> dict[str, Tensor]:
         batch = self.task.batch(iteration, self.group.rank, self.group.world_size)
