@@ -5,6 +5,10 @@
 # for; Snakemake's lock would need --unlock after a kill.
 set -eu
 cd "$(dirname "$0")/.."
+case $STUDY in
+    "" | *[!a-z0-9_-]* | [_-]*)
+        echo "study: STUDY=$STUDY is no name of a study; expected a file of workflow/config/ without .yaml" >&2; exit 2 ;;
+esac
 config="workflow/config/$STUDY.yaml"
 [ -f "$config" ] || { echo "study: $config is missing; there are: $(cd workflow/config && echo *.yaml)" >&2; exit 2; }
 mkdir -p "results/$STUDY" 2>/dev/null && [ -w "results/$STUDY" ] ||
@@ -16,6 +20,8 @@ case $status in
     1) echo "study: waiting for another run of $STUDY to end ..." ;;
     *) echo "study: $lock cannot be locked; clone to a disk that has file locks" >&2; exit 2 ;;
 esac
-VSRBENCH_STUDY_LOCK=held flock "$lock" .venv/bin/snakemake --cores "${CORES:-2}" --configfile "$config" --nolock --rerun-incomplete --quiet rules host "$@"
+export VSRBENCH_STUDY_LOCK=held
+flock "$lock" .venv/bin/vsrbench repair "results/$STUDY" --config "$config" --cores "${CORES:-2}"
+flock "$lock" .venv/bin/snakemake --cores "${CORES:-2}" --configfile "$config" --nolock --rerun-incomplete --quiet rules host "$@"
 page="results/$STUDY/report.html"
 [ ! -f "$page" ] || echo "The report: file://$(echo "$PWD" | sed 's/ /%20/g')/$page"

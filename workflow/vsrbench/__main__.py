@@ -203,6 +203,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--study", required=True)
 
+    option = add("check", "orchestration.chain", "check", "Check that a study is what was measured.")
+    option("study", type=Path, help="results/<study>")
+    option("--deep", action="store_true", help="read frame stores, sample frames and source frames as well")
+
+    option = add("repair", "orchestration.chain", "repair", "Make again what is damaged in a study.")
+    option("study", type=Path, help="results/<study>")
+    option("--config", type=Path, help="study file; workflow/config/<study>.yaml by default")
+    option("--cores", type=_positive, default=2)
+    option("--deep", action="store_true", help="read frame stores and sample frames as well")
+
     option = add("explain", "report.explain", "explain", "Trace a number in a table back to its runs.")
     option("table", type=Path, help="results/<study>/tables/ablations.csv")
     option("cell", help="<variant>:<column of ablations.csv>")

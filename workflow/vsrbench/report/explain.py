@@ -6,8 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from vsrbench.core.errors import InputError
+from vsrbench.core.lineage import check
 from vsrbench.core.old_results import refuse_old_study
 from vsrbench.report.tables import COSTS
+from vsrbench.results.audit import confirm_chain
 from vsrbench.results.statistics import average_clips
 from vsrbench.results.study_results import read_rows
 
@@ -24,11 +26,12 @@ def explain(table: Path, cell: str) -> None:
     wide = Path(table).with_name("ablations.csv")
     refuse_old_study(wide.parent.parent)
     try:
-        rows = pd.read_csv(wide, dtype={"code_digests": str, "runs": str}, keep_default_na=True)
+        rows = pd.read_csv(wide, dtype={"code_digests": str, "runs": str, "chain": str}, keep_default_na=True)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{wide}: {error}; name a table of a study, such as results/demo/tables/ablations.csv"
         ) from None
+    _confirm(wide, rows)
     variant, _, column = cell.partition(":")
     if variant not in set(rows["variant"]):
         raise InputError(f"{wide}: has no variant {variant!r}; it has {', '.join(rows['variant'].unique())}")
@@ -44,6 +47,17 @@ def explain(table: Path, cell: str) -> None:
             print("  held against")
             for line in _scores(study, full, column):
                 print(f"  {line}")
+
+
+def _confirm(wide: Path, rows: pd.DataFrame) -> None:
+    """Raise InputError unless the table is the one that was written, from the records as they are now."""
+    check(wide)
+    printed = str(rows["chain"].iloc[0]) if "chain" in rows and rows["chain"].notna().all() else ""
+    if not printed:
+        return
+    if fault := confirm_chain(wide.parent.parent, printed):
+        raise InputError(f"{wide}: {fault}; start `make study` again")
+    print(f"chain {printed}: confirmed by the records")
 
 
 def _scores(study: Path, row: pd.Series, column: str):
@@ -66,6 +80,7 @@ def _scores(study: Path, row: pd.Series, column: str):
 
 def _run(run: Path):
     path = run / "provenance.json"
+    check(path)
     try:
         facts = json.loads(path.read_text())
     except (OSError, ValueError) as error:
