@@ -28,6 +28,7 @@ wildcard_constraints:
     variant=r"[a-z0-9_]+",
     dataset=r"[a-z0-9_]+",
     seed=r"\d+",
+    rate=r"[0-9.e-]+",
 
 
 # On a cluster these run beside Snakemake: too short for a job, or (sync) in want of a network, which nodes often lack.
@@ -35,6 +36,7 @@ localrules:
     all,
     resolve_variant,
     write_fingerprint,
+    choose_learning_rate,
     gate,
     all_data_is_good,
     all_gates_are_passed,

@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 
 from models.baselines import ANCHOR
-from vsrbench.core.config import read_yaml, resolve_variant
+from vsrbench.core.config import at_budget, read_yaml, resolve_variant
 from vsrbench.core.metric_table import METRICS
 from vsrbench.results.study_results import StudyFiles
 
@@ -39,13 +39,24 @@ Hearsay,2021,Vid4,BI,Y,average,39.36,0.8258,a ranking,low
 MACHINE = {"processor": "A processor", "threads": 2, "device": "cpu", "host": "a"}
 
 
-def write_study(folder: Path, *, seeds=(1, 2, 3), effects=EFFECTS, clips=CLIPS, lpips=True) -> StudyFiles:
-    """Write the study, and `published.csv`, into `folder`; its last part is the study's name."""
+def write_study(
+    folder: Path, *, seeds=(1, 2, 3), effects=EFFECTS, clips=CLIPS, lpips=True, budgets=()
+) -> StudyFiles:
+    """Write the study, and `published.csv`, into `folder`; its last part is the study's name.
+
+    At each of the smaller `budgets`, a variant loses twice as much and every network 1 dB.
+    """
     random = np.random.default_rng(3)
     study = read_yaml(ROOT / "workflow" / "config" / "demo.yaml") | {
         "study": folder.name,
         "degradation": "BI",
     }
+    variants = {name: resolve_variant(study, name) for name in effects if name != BASELINE}
+    for budget in budgets:
+        for name in [name for name, variant in variants.items() if not variant.shortened]:
+            shorter = at_budget(variants[name], budget)
+            variants[shorter.variant] = shorter
+            effects = effects | {shorter.variant: (2 * effects[name][0] - 1, effects[name][1])}
     files = {"evaluations": [], "configs": [], "runtimes": [], "provenance": [], "manifests": []}
     level = {(dataset, clip): random.normal(25, 2) for dataset in clips for clip in clips[dataset]}
     habit = {(variant, clip): random.normal(0, 0.06) for variant in effects for clip in level}
@@ -93,11 +104,12 @@ def write_study(folder: Path, *, seeds=(1, 2, 3), effects=EFFECTS, clips=CLIPS, 
     for variant, (effect, size) in effects.items():
         if variant == BASELINE:
             continue
-        resolved = resolve_variant(study, variant).to_dict()
+        resolved = variants[variant].to_dict()
         files["configs"].append(write(folder / "configs" / f"{variant}.yaml", yaml.safe_dump(resolved)))
-        files["runtimes"].append(
-            write(folder / "runtime" / f"{variant}.json", json.dumps(runtime(variant, size, random)))
-        )
+        if not variants[variant].shortened:
+            files["runtimes"].append(
+                write(folder / "runtime" / f"{variant}.json", json.dumps(runtime(variant, size, random)))
+            )
         for seed in seeds:
             run = folder / "runs" / variant / f"seed_{seed}"
             write(run / "train.jsonl", training_log(effect, random))

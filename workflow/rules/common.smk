@@ -61,7 +61,7 @@ RESTORING = {key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_ov
 
 def step_fingerprint(step, variant):
     """What the result of a step depends on besides its files; of variants, titles and questions are none of it."""
-    resolved = STUDY.variants[variant].to_dict()
+    resolved = STUDY.trained[variant].to_dict()
     settings = {
         "train_flow": {**STUDY.settings["flow_training"], "num_feat": resolved["model"]["flow_num_feat"]},
         "train": {key: resolved[key] for key in ("degradation", "model", "training")},
@@ -86,7 +86,7 @@ def flags(**settings):
 
 def flow_weights(wildcards):
     """SPyNet's start weights, for the variants that use them."""
-    if STUDY.variants[wildcards.variant].model.flow_source != "spynet":
+    if STUDY.trained[wildcards.variant].model.flow_source != "spynet":
         return []
     return f"results/{wildcards.study}/flow/weights.safetensors"
 
@@ -103,11 +103,23 @@ def network(wildcards):
     }
 
 
+def tuning(wildcards):
+    """The learning rate that was chosen for a variant, where the study does not fix it."""
+    variant = STUDY.tuned(wildcards.variant)
+    return f"results/{wildcards.study}/tuning/{variant}.json" if variant else []
+
+
+def tuning_runs(pattern):
+    """One file for each learning rate and seed that a variant is tuned with."""
+    tune = STUDY.settings["tune"] or {"learning_rates": [], "seeds": []}
+    return expand(pattern, rate=tune["learning_rates"], seed=tune["seeds"], allow_missing=True)
+
+
 def evaluations(*variants):
     """The rows of every variant, seed and data set that can be scored."""
     return [
         f"results/{STUDY.name}/evaluations/{dataset}/{variant}/seed_{seed}.csv"
-        for variant in variants or (*STUDY.baselines, *STUDY.variants)
+        for variant in variants or (*STUDY.baselines, *STUDY.trained)
         for seed in STUDY.seeds(variant)
         for dataset in STUDY.scores(variant)
     ]
@@ -123,13 +135,18 @@ def inspections():
 
 
 def of_each_variant(pattern):
-    """One file for each variant."""
+    """One file for each variant, whatever its budget."""
     return expand(pattern, study=STUDY.name, variant=STUDY.variants)
 
 
+def of_each_budget(pattern):
+    """One file for each variant and budget."""
+    return expand(pattern, study=STUDY.name, variant=STUDY.trained)
+
+
 def of_each_run(pattern):
-    """One file for each variant and seed."""
-    return expand(pattern, study=STUDY.name, variant=STUDY.variants, seed=STUDY.settings["seeds"])
+    """One file for each variant, budget and seed."""
+    return expand(pattern, study=STUDY.name, variant=STUDY.trained, seed=STUDY.settings["seeds"])
 
 
 def runtimes():

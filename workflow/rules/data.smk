@@ -12,7 +12,7 @@ rule resolve_variant:
     log:
         "results/{study}/logs/resolve_variant/{variant}.log",
     params:
-        variant=lambda wildcards: STUDY.variants[wildcards.variant].to_dict(),
+        variant=lambda wildcards: STUDY.trained[wildcards.variant].to_dict(),
     script:
         "../scripts/resolve_variant.py"
 
@@ -70,7 +70,26 @@ rule verify:
         " --workers {threads} --log {log:q}"
 
 
+rule generate_permuted_cells:
+    "Generate the positive control: clips that only attention can restore."
+    output:
+        "results/{study}/data/permuted_cells/manifest.json",
+    log:
+        "results/{study}/logs/generate_permuted_cells.log",
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=CODE["generate_permuted_cells"],
+        folder=subpath(output[0], parent=True),
+        degradation=STUDY.settings["degradation"],
+    shell:
+        "vsrbench generate-permuted-cells --folder {params.folder:q} --degradation {params.degradation:q} --seed 1"
+        " --log {log:q}"
+
+
 ruleorder: generate_photo_motion > verify
+ruleorder: generate_permuted_cells > verify
 
 
 # Rules that only wait for all data sets take this one file: with another data set, a list of their manifests would

@@ -3,12 +3,13 @@
 #        results/{study}/figures/     each figure as SVG and PNG
 #        results/{study}/report.html  the study's questions and answers on one page
 #        results/{study}/wandb/       the study as W&B runs
-FIGURES = figures_of(STUDY.variants)
+FIGURES = figures_of(STUDY.variants, budgets=bool(STUDY.shorter), tuning=bool(STUDY.settings["tune"]))
 MEASURED = {
     "evaluations": evaluations(),
-    "configs": of_each_variant("results/{study}/configs/{variant}.yaml"),
+    "configs": of_each_budget("results/{study}/configs/{variant}.yaml"),
     "runtimes": runtimes(),
     "provenance": of_each_run("results/{study}/runs/{variant}/seed_{seed}/provenance.json"),
+    "tuning": of_each_variant("results/{study}/tuning/{variant}.json") if STUDY.settings["tune"] else [],
     "manifests": expand(
         "results/{study}/data/{dataset}/manifest.json", study=STUDY.name, dataset=STUDY.datasets
     ),
@@ -24,6 +25,7 @@ rule make_tables:
         multiext("results/{study}/tables/ablations", ".md", ".csv", ".tex", ".txt", "_tidy.csv"),
         multiext("results/{study}/tables/published", ".csv", ".md"),
         "results/{study}/tables/factorial.csv",
+        "results/{study}/tables/budgets.csv",
     log:
         "results/{study}/logs/make_tables.log",
     params:

@@ -58,6 +58,7 @@ rule train:
         store=f"results/{{study}}/data/{TRAIN_ON}/store/train/index.json",
         validation_store=f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
         flow_weights=flow_weights,
+        tuning=tuning,
         # Damaged data or a failed gate must cost no training; what they say does not change the weights.
         all_gates=ancient("results/{study}/evaluations/all_gates_are_passed"),
     output:
@@ -68,9 +69,43 @@ rule train:
     resources:
         gpu=1,
         mem_mb=8000,
-        runtime=lambda wildcards: training_minutes(STUDY.variants[wildcards.variant], longest=LONGEST),
+        runtime=lambda wildcards: training_minutes(STUDY.trained[wildcards.variant], longest=LONGEST),
     params:
-        flow_weights=lambda wildcards, input: flags(flow_weights=input.flow_weights),
+        options=lambda wildcards, input: flags(flow_weights=input.flow_weights, tuning=input.tuning),
     shell:
         "exec vsrbench train --config {input.config:q} --seed {wildcards.seed} --store {input.store:q}"
-        " --validation-store {input.validation_store:q} {params.flow_weights:q} --out {output.weights:q} --log {log:q}"
+        " --validation-store {input.validation_store:q} {params.options:q} --out {output.weights:q} --log {log:q}"
+
+
+use rule train as train_with_rate with:
+    # One point of a variant's learning rate sweep. A run that diverges is a result too.
+    input:
+        config=ancient("results/{study}/configs/{variant}.yaml"),
+        fingerprint="results/{study}/fingerprints/train/{variant}.txt",
+        store=f"results/{{study}}/data/{TRAIN_ON}/store/train/index.json",
+        validation_store=f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
+        flow_weights=flow_weights,
+        all_gates=ancient("results/{study}/evaluations/all_gates_are_passed"),
+    output:
+        weights="results/{study}/tuning/{variant}/rate_{rate}/seed_{seed}/weights.safetensors",
+        provenance="results/{study}/tuning/{variant}/rate_{rate}/seed_{seed}/provenance.json",
+    log:
+        "results/{study}/logs/tune/{variant}_rate_{rate}_seed_{seed}.log",
+    params:
+        options=lambda wildcards, input: flags(
+            flow_weights=input.flow_weights, learning_rate=wildcards.rate, on_nonfinite="skip"
+        ),
+
+
+rule choose_learning_rate:
+    "Take the learning rate with the best validation PSNR; test clips have no part in it."
+    input:
+        tuning_runs("results/{{study}}/tuning/{{variant}}/rate_{rate}/seed_{seed}/provenance.json"),
+    output:
+        "results/{study}/tuning/{variant}.json",
+    log:
+        "results/{study}/logs/choose_learning_rate/{variant}.log",
+    params:
+        code=CODE["choose_learning_rate"],
+    shell:
+        "vsrbench choose-learning-rate --runs {input:q} --out {output:q} --log {log:q}"

@@ -99,6 +99,16 @@ def _parser() -> argparse.ArgumentParser:
     option("--num-frames", type=_positive, required=True)
     option("--clips-per-photo", type=_count, nargs="+", action=_Counts, required=True, metavar="SPLIT=N")
 
+    option = add(
+        "generate-permuted-cells",
+        "data.permuted_cells",
+        "generate",
+        "Generate clips that only attention can restore.",
+    )
+    option("--folder", type=Path, required=True, help="folder for the clips and, last, manifest.json")
+    option("--degradation", required=True)
+    option("--seed", type=_seed, required=True)
+
     option = add("verify", "data.verification", "verify", "Check a real data set and write its manifest.")
     option("--dataset", required=True)
     option(
@@ -145,6 +155,17 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, help="weights to write; checkpoints and log go to the same folder"
     )
     option("--on-nonfinite", choices=["stop", "skip"], default="stop")
+    option("--learning-rate", type=float, help="peak learning rate, in place of the variant's own")
+    option("--tuning", type=Path, help="output of choose-learning-rate; its rate replaces any other")
+
+    option = add(
+        "choose-learning-rate",
+        "training.tuning",
+        "choose_learning_rate",
+        "Choose the learning rate with the best validation PSNR.",
+    )
+    option("--runs", type=Path, nargs="+", required=True, help="provenance.json of each training of a sweep")
+    option("--out", type=Path, required=True)
 
     option = add(
         "evaluate", "evaluation.evaluate", "evaluate", "Restore and score the test clips of a data set."

@@ -1,5 +1,7 @@
 """Studies and ablations: what is merged, and that every mistake is one line that names its place."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -100,3 +102,26 @@ def test_broken_yaml_names_the_file_and_the_line(tmp_path, content, place):
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"study\.yaml{place}: not YAML: \S[^\n]*$"):
         config.read_yaml(path)
+
+
+def test_smaller_budget_shortens_every_period_alike():
+    full = config.resolve_variant(STUDY, "full")
+    schedule = {"warmup_iterations": 2000, "freeze_flow_iterations": 30000}
+    full = replace(full, training=replace(full.training, **schedule))
+    quarter = config.at_budget(full, 300_000)
+    assert (quarter.variant, quarter.shortened, full.shortened) == ("full_at_300000", "full", None)
+    assert quarter.training == replace(
+        full.training,
+        iterations=300_000,
+        periods=(75_000,) * 4,
+        warmup_iterations=500,
+        freeze_flow_iterations=7500,
+    )
+    assert quarter.model == full.model and "300,000 iterations" in quarter.title
+    assert sum(config.at_budget(full, 7).training.periods) >= 7
+
+
+@pytest.mark.parametrize("iterations", [1_200_000, 1_200_001])
+def test_budget_that_is_not_smaller_is_refused(iterations):
+    with pytest.raises(InputError, match=f"study tiny: budgets: {iterations} is not below full's"):
+        config.at_budget(config.resolve_variant(STUDY, "full"), iterations)

@@ -31,6 +31,19 @@ def test_folders_of_ones_own_are_scored_by_name(settings):
     assert study.place("mine") == {"dataset": "folder", "root": "clips", "name": "mine"}
 
 
+TUNE = {"learning_rates": [0.0005, 0.001, 0.002, 0.004], "seeds": [8, 9]}
+
+
+def test_budgets_multiply_the_variants_and_share_their_learning_rate(settings):
+    study = load_study(settings | {"budgets": [4, 2], "tune": TUNE})
+    assert list(study.variants) == ["full", "fcsa", "oracle_flow"]
+    assert list(study.shorter) == [f"{name}_at_{n}" for n in (2, 4) for name in study.variants]
+    assert study.trained["fcsa_at_2"].training.iterations == 2
+    assert study.tuned("fcsa") == study.tuned("fcsa_at_2") == "fcsa"
+    assert study.scores("oracle_flow_at_2") == ("photo_motion",)
+    assert load_study(settings).tuned("fcsa") is None and not load_study(settings).shorter
+
+
 def test_a_folder_may_be_all_that_is_scored(settings):
     assert load_study(settings | {"evaluate_on": {}, "folders": {"mine": "clips"}}).datasets == ("mine",)
 
@@ -59,6 +72,9 @@ def test_clips_must_hold_the_largest_window_and_tile(settings):
         ),
         ({"evaluate_on": {"vid4": "if_present"}}, "evaluate_on: none of its data sets is there"),
         ({"evaluate_on": {"vid4": "required"}}, "vid4 needs the folder .*Vid4/GT; get Vid4"),
+        ({"tune": TUNE | {"seeds": [2, 9]}}, "tune.seeds: 2 is a seed of the study; choose another"),
+        ({"tune": TUNE | {"learning_rates": [0.1]}}, "tune.learning_rates: .* is too short"),
+        ({"budgets": [6]}, "budgets: 6 is not below full's training.iterations 6"),
         ({"seeds": [2**32]}, "seeds.0: 4294967296 is greater than the maximum"),
         ({"runtime": {"sizes": [[32, 0]], "budget_seconds": 1}}, "runtime.sizes.0.1: 0 is less than"),
         (

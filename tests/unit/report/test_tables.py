@@ -169,6 +169,44 @@ def test_unstable_training_is_marked(tmp_path):
     assert marked == [True, False, False, False], "on photo_motion alone, since on vid4 the score is PSNR Y"
 
 
+def test_budgets_are_compared_each_with_its_own_full_model(tmp_path):
+    effects = {"full": (0.0, 0.15), "fcsa": (-0.3, 0.4), "bicubic": (-1.2, None)}
+    files = write_study(tmp_path / "demo", seeds=(1, 2, 3, 4), effects=effects, budgets=[250, 500])
+    write_tables(files, tmp_path / "demo")
+    budgets = pd.read_csv(tmp_path / "demo" / "tables" / "budgets.csv").query("dataset == 'photo_motion'")
+    found = budgets.set_index(["variant", "iterations"])
+    assert list(found.loc["fcsa"].index) == [250, 500, 1000] and set(budgets["variant"]) == {"full", "fcsa"}
+    differences = found.loc["fcsa", "difference"]
+    assert differences[[250, 500]].between(-0.75, -0.45).all() and -0.45 < differences[1000] < -0.15
+    rows = pd.concat([pd.read_csv(path) for path in files.evaluations]).query("dataset == 'photo_motion'")
+    means = rows.groupby(["variant", "clip"])["psnr_rgb"].mean().groupby("variant").mean()
+    assert differences[250] == pytest.approx(means["fcsa_at_250"] - means["full_at_250"])
+    assert (found["device_hours"] == 0.02).all()
+    ablations = pd.read_csv(tmp_path / "demo" / "tables" / "ablations.csv")
+    assert set(ablations["variant"]) == set(effects)  # of the study's own budget only
+    text = page(tmp_path / "demo", "ablations.md")
+    assert "Differences from full by training budget" in text and "250 it." in text
+
+
+def test_tuning_is_told_with_the_edges(tmp_path):
+    effects = {"full": (0.0, 0.15), "fcsa": (-0.3, 0.4)}
+    files = write_study(tmp_path / "demo", effects=effects)
+    tuning = []
+    for name, rate in (("full", 0.002), ("fcsa", 0.004)):
+        path = tmp_path / "demo" / "tuning" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        trainings = [{"learning_rate": r, "seed": 9, "score": 20} for r in (0.0005, 0.001, 0.002, 0.004)]
+        path.write_text(json.dumps({"learning_rate": rate, "on_edge": rate == 0.004, "trainings": trainings}))
+        tuning.append(path)
+    write_tables(replace(files, tuning=tuple(tuning)), tmp_path / "demo")
+    text = " ".join(page(tmp_path / "demo").split())
+    assert "of 0.0005, 0.001, 0.002, 0.004, with the best" in text and "full 0.002, fcsa 0.004" in text
+    remark = next(line for line in page(tmp_path / "demo").splitlines() if "on the edge of the grid" in line)
+    letter = remark.split()[0].strip("()[].")
+    marked = [line for line in page(tmp_path / "demo").splitlines() if line.startswith(("Fully", "fcsa"))]
+    assert marked and all(letter in line for line in marked)
+
+
 def test_the_full_model_alone(tmp_path):
     text = tables_of(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)})
     assert "full " in text and "bicubic" in text and "nan" not in text

@@ -5,7 +5,8 @@ the complete model and training recipe; every other file in that folder lists wh
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ class Variant:
     degradation: str
     model: ModelConfig
     training: TrainingConfig
+    shortened: str | None = None  # the variant of which this is a shorter training, if it is one
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain YAML types, in the order of the fields."""
@@ -220,6 +222,34 @@ def resolve_variant(study: dict[str, Any], name: str) -> Variant:
             f"{path.relative_to(ROOT)}: changes more than one key; add a because: line that says why"
         )
     return _build(study, name, ablation, merged, ablation["changes"])
+
+
+def at_budget(variant: Variant, iterations: int) -> Variant:
+    """Return `variant`, named `<variant>_at_<n>`, with every period of its training shortened alike.
+
+    Raises InputError for more iterations than the variant's own.
+    """
+    training = variant.training
+    if iterations >= training.iterations:
+        raise InputError(
+            f"study {variant.study}: budgets: {iterations} is not below {variant.variant}'s "
+            f"training.iterations {training.iterations}; leave it out"
+        )
+    share = iterations / training.iterations
+    shortened = replace(
+        training,
+        iterations=iterations,
+        periods=tuple(ceil(period * share) for period in training.periods),
+        warmup_iterations=round(training.warmup_iterations * share),
+        freeze_flow_iterations=round(training.freeze_flow_iterations * share),
+    )
+    return replace(
+        variant,
+        variant=f"{variant.variant}_at_{iterations}",
+        title=f"{variant.title}, {iterations:,} iterations",
+        training=shortened,
+        shortened=variant.variant,
+    )
 
 
 def _full_model(study: dict[str, Any]) -> dict[str, Any]:

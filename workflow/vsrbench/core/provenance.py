@@ -20,11 +20,13 @@ _PACKAGES = {"models": ROOT / "models", "vsrbench": ROOT / "workflow" / "vsrbenc
 # The entry module of each step; the rest of its code is found by following imports.
 STEPS = {
     "generate": "vsrbench.data.photo_motion",
+    "generate_permuted_cells": "vsrbench.data.permuted_cells",
     "verify": "vsrbench.data.verification",
     "store": "vsrbench.data.store_frames",
     "train_flow": "vsrbench.training.train_flow",
     "import_flow": "vsrbench.training.train_flow",
     "train": "vsrbench.training.train_vsr",
+    "choose_learning_rate": "vsrbench.training.tuning",
     "gate": "vsrbench.evaluation.gate",
     "evaluate": "vsrbench.evaluation.evaluate",
     "inspect": "vsrbench.evaluation.inspect_network",

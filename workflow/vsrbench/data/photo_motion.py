@@ -96,22 +96,22 @@ def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> li
     """Find the clips of a split in the manifest in `root`; InputError if it is of another degradation."""
     manifest = read_manifest(Path(root) / "manifest.json", degradation=degradation)
     return [
-        _clip(Path(root) / split / entry["name"], entry, degradation)
+        _clip(Path(root) / split / entry["name"], entry, degradation, dataset)
         for entry in manifest["clips"]
         if entry["split"] == split
     ]
 
 
-def _clip(folder: Path, entry: dict[str, Any], degradation: str) -> Clip:
+def _clip(folder: Path, entry: dict[str, Any], degradation: str, dataset: DataSet) -> Clip:
     names = [f"{t:08d}.png" for t in range(entry["frames"])]
     return Clip(
-        dataset=NAME,
+        dataset=dataset.name,
         name=entry["name"],
         degradation=degradation,
         lq=tuple(folder / degradation / name for name in names),
         gt=tuple(folder / "gt" / name for name in names),
-        scored=tuple(range(len(names))),
-        flow=folder / "flow.safetensors",
+        scored=tuple(entry.get("scored", range(len(names)))),
+        flow=folder / "flow.safetensors" if dataset.exact_flow else None,
         split=entry["split"],
         size=(entry["height"], entry["width"]),
     )

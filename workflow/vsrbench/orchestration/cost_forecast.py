@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from models.baselines import ANCHOR
-from vsrbench.core.config import Variant, read_yaml, resolve_variant
+from vsrbench.core.config import Variant, at_budget, read_yaml, resolve_variant
 from vsrbench.core.device import choose_device
 from vsrbench.data.photo_motion import PHOTOGRAPHS
 from vsrbench.data.registry import DATA_SETS
@@ -43,6 +43,7 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
     settings = read_yaml(study)
     check_settings(settings, study)
     variants = [resolve_variant(settings, name) for name in settings["variants"]]
+    variants += [at_budget(variant, n) for n in sorted(settings.get("budgets", ())) for variant in variants]
     full = next(variant for variant in variants if variant.variant == "full")
     target = choose_device(device)
     calibration = calibrate(full, gpus, target)
@@ -53,12 +54,15 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
         rows.append(_flow_row(settings, full, calibration))
     total = ["in all", *("" for _ in HEAD[3:]), sum(row[-2] for row in rows), sum(row[-1] for row in rows)]
     print(_table([*rows, total]))
-    print(_basis(calibration, full, gpus, trainings=len(variants) * len(settings["seeds"])))
-    print(_resolution(len(variants) - 1 + len(settings.get("baselines", [ANCHOR.name])), settings))
+    print(_basis(calibration, full, gpus, trainings=sum(row[1] for row in rows)))
+    print(
+        _resolution(len(settings["variants"]) - 1 + len(settings.get("baselines", [ANCHOR.name])), settings)
+    )
 
 
 def _row(settings: dict[str, Any], variant: Variant, gpus: int, calibration: Calibration) -> list:
     training, seeds = variant.training, len(settings["seeds"])
+    trainings = seeds + (0 if variant.shortened else _sweep(settings))
     cost = training_cost(variant)
     hours = calibration.hours(training.iterations * training.batch_size * cost.operations)
     datasets = [name for name in settings["evaluate_on"] if _scores(variant, name)]
@@ -67,14 +71,20 @@ def _row(settings: dict[str, Any], variant: Variant, gpus: int, calibration: Cal
     scorings = seeds * len(datasets)
     return [
         variant.variant,
-        seeds,
+        trainings,
         hours,
         _peak_gib(cost, -(-training.batch_size // gpus), 4 + (training.ema_decay is not None), calibration),
         scorings,
         scoring,
-        seeds + scorings + 1,  # and the measurement of its runtime
-        seeds * hours + scorings * scoring,
+        trainings + scorings + (not variant.shortened),  # one measurement of its runtime
+        trainings * hours + scorings * scoring,
     ]
+
+
+def _sweep(settings: dict[str, Any]) -> int:
+    """Trainings of each variant's learning rate sweep."""
+    tune = settings.get("tune") or {"learning_rates": (), "seeds": ()}
+    return len(tune["learning_rates"]) * len(tune["seeds"])
 
 
 def _flow_row(settings: dict[str, Any], full: Variant, calibration: Calibration) -> list:
@@ -89,7 +99,7 @@ def _peak_gib(cost: TrainingCost, windows: int, copies: int, calibration: Calibr
 
 
 def _scores(variant: Variant, dataset: str) -> bool:
-    return DATA_SETS[dataset].generated or variant.model.flow_source != "oracle"
+    return DATA_SETS[dataset].exact_flow or variant.model.flow_source != "oracle"
 
 
 def _tiles(settings: dict[str, Any], variant: Variant, dataset: str) -> int:
@@ -97,7 +107,7 @@ def _tiles(settings: dict[str, Any], variant: Variant, dataset: str) -> int:
     motion = settings["photo_motion"]
     clips = len(PHOTOGRAPHS["test"]) * motion["clips_per_photo"]["test"]
     made = clips * motion["num_frames"], motion["size"] // 4, motion["size"] // 4
-    frames, height, width = made if DATA_SETS[dataset].generated else DATA_SETS[dataset].scored
+    frames, height, width = DATA_SETS[dataset].scored or made
     tile, overlap = variant.model.feat_size, settings["evaluation"]["tile_overlap"]
     return frames * len(tile_spans(height, tile, overlap)) * len(tile_spans(width, tile, overlap))
 

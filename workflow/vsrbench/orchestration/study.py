@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from models.baselines import ANCHOR, BASELINES, SEED
-from vsrbench.core.config import Variant, check_schema, resolve_variant
+from vsrbench.core.config import Variant, at_budget, check_schema, resolve_variant
 from vsrbench.core.errors import InputError, check_known
 from vsrbench.core.files import ROOT
 from vsrbench.core.metric_table import METRICS
 from vsrbench.core.old_results import refuse_old_study
 from vsrbench.data.registry import DATA_SETS, FOLDER, SCORABLE, TRAINABLE, DataSet
 
+PHOTO_MOTION = "photo_motion"
 STUDIES = ROOT / "workflow" / "config"
 
 
@@ -24,15 +25,25 @@ class Study:
     name: str
     settings: dict[str, Any]  # the study file, as its schema describes it
     variants: dict[str, Variant]
+    shorter: dict[str, Variant]  # the variants at each smaller budget
     baselines: tuple[str, ...]
     datasets: tuple[str, ...]  # scored ones that are there
     data_root: Path | None  # where the published data sets lie
     left_out: tuple[str, ...]  # data sets that were to be scored if present, and where they would lie
 
+    @property
+    def trained(self) -> dict[str, Variant]:
+        """Every network that is trained for the table: the variants at every budget."""
+        return self.variants | self.shorter
+
+    def tuned(self, variant: str) -> str | None:
+        """The variant whose learning rate is chosen for `variant`, None where the study fixes it."""
+        return self.trained[variant].shortened or variant if self.settings["tune"] else None
+
     def scores(self, variant: str) -> tuple[str, ...]:
         """The data sets that `variant` can be scored on: exact flow is known of generated clips only."""
-        if variant in self.variants and self.variants[variant].model.flow_source == "oracle":
-            return tuple(dataset for dataset in self.datasets if self.data_set(dataset).generated)
+        if variant in self.trained and self.trained[variant].model.flow_source == "oracle":
+            return tuple(dataset for dataset in self.datasets if self.data_set(dataset).exact_flow)
         return self.datasets
 
     def seeds(self, name: str) -> list[int]:
@@ -62,7 +73,14 @@ def load_study(settings: dict[str, Any]) -> Study:
     """
     source = f"study {settings.get('study', '?')}"
     check_settings(settings, source)
-    defaults = {"folders": {}, "flow_weights": None, "baselines": [ANCHOR.name], "equivalence_margin": 0.05}
+    defaults = {
+        "folders": {},
+        "flow_weights": None,
+        "baselines": [ANCHOR.name],
+        "equivalence_margin": 0.05,
+        "budgets": [],
+        "tune": None,
+    }
     settings = defaults | settings
     for key, variable in (("data_root", "VSRBENCH_DATA"), ("lpips_weights", "VSRBENCH_LPIPS_WEIGHTS")):
         settings[key] = os.environ.get(variable) or settings.get(key)
@@ -98,13 +116,15 @@ def load_study(settings: dict[str, Any]) -> Study:
     for name, variant in variants.items():
         _check_scoring(settings["evaluation"], name, variant, source)
         _check_flow(settings["train_on"], variant, variants["full"], source)
-        if any(DATA_SETS[used].generated for used in (settings["train_on"], *datasets) if used in DATA_SETS):
+        if PHOTO_MOTION in (settings["train_on"], *datasets):
             _check_window(settings["photo_motion"], name, variant, source)
     _check_sizes(settings, variants, source)
+    shorter = [at_budget(variant, n) for n in sorted(settings["budgets"]) for variant in variants.values()]
     return Study(
         name=settings["study"],
         settings=settings,
         variants=variants,
+        shorter={variant.variant: variant for variant in shorter},
         baselines=tuple(settings["baselines"]),
         datasets=tuple(datasets),
         data_root=root,
@@ -123,6 +143,8 @@ def check_settings(settings: dict[str, Any], source: str | Path) -> None:
             raise InputError(f"{source}: folders.{name}: is the name of a data set; choose another name")
     _check_baselines(settings, source)
     _check_metrics(settings["evaluation"]["metrics"], source)
+    if both := set(settings["seeds"]).intersection((settings.get("tune") or {}).get("seeds", ())):
+        raise InputError(f"{source}: tune.seeds: {min(both)} is a seed of the study; choose another")
 
 
 def _check_baselines(settings: dict[str, Any], source: str | Path) -> None:
@@ -177,10 +199,10 @@ def _check_metrics(metrics: list[str], source: str) -> None:
 
 def _check_flow(train_on: str, variant: Variant, full: Variant, source: str) -> None:
     name = variant.variant
-    if variant.model.flow_source == "oracle" and not DATA_SETS[train_on].generated:
+    if variant.model.flow_source == "oracle" and not DATA_SETS[train_on].exact_flow:
         raise InputError(
             f"{source}: variants: {name} needs exact flow, which {train_on} does not have; leave it out or "
-            f"train on {' or '.join(name for name in TRAINABLE if DATA_SETS[name].generated)}"
+            f"train on {' or '.join(name for name in TRAINABLE if DATA_SETS[name].exact_flow)}"
         )
     if variant.model.flow_source == "spynet" and variant.model.flow_num_feat != full.model.flow_num_feat:
         raise InputError(

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from vsrbench.core.config import Variant
 
 
-def figures_of(variants: Mapping[str, Variant]) -> list[str]:
-    """Names in the order of the report; flow and attention only where the study has them to show."""
+def figures_of(variants: Mapping[str, Variant], *, budgets: bool = False, tuning: bool = False) -> list[str]:
+    """Names in the order of the report; flow and attention only where the study has them to show.
+
+    `budgets`: it has more than one training budget. `tuning`: it chooses learning rates."""
     has_attention = any(variant.model.attention != "none" for variant in variants.values())
     figures = {
         "differences": True,
@@ -17,6 +19,8 @@ def figures_of(variants: Mapping[str, Variant]) -> list[str]:
         "flow": variants["full"].model.flow_source == "spynet",
         "attention": has_attention,
         "clips": True,
+        "budgets": budgets,
+        "tuning": tuning,
         "training": True,
     }
     return [name for name, shown in figures.items() if shown]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from vsrbench.report.example_selection import find_examples
 from vsrbench.report.figure_list import figures_of
 from vsrbench.report.frame_figures import draw_comparison, draw_errors, draw_profiles
 from vsrbench.report.network_figures import draw_attention, draw_flow, find_inspections
-from vsrbench.report.tables import tidy_table, wide_table
+from vsrbench.report.tables import budget_table, tidy_table, wide_table
 from vsrbench.results.run_records import read_history
 from vsrbench.results.study_results import Results, StudyFiles, read_results, run_of
 
@@ -35,6 +36,8 @@ def make_figures(files: StudyFiles, folder: Path, margin: float = Results.margin
     check(*logs.values(), *frames)
     results = read_results(files, margin)
     tidy = tidy_table(results)
+    logs = {run_of(path): path.with_name("train.jsonl") for path in files.provenance}
+    logs = {run: log for run, log in logs.items() if run[0] in results.variants}
     examples = find_examples(results, files)
     seen = find_inspections(examples, files.inspections)
     drawing = {
@@ -46,9 +49,11 @@ def make_figures(files: StudyFiles, folder: Path, margin: float = Results.margin
         "flow": partial(draw_flow, seen),
         "attention": partial(draw_attention, seen),
         "clips": partial(draw_clips, results),
+        "budgets": partial(draw_budgets, budget_table(results), margin),
+        "tuning": partial(draw_tuning, results.tuning),
         "training": partial(draw_training, logs),
     }
-    for name in figures_of(results.variants):
+    for name in figures_of(results.variants, budgets=bool(results.shorter), tuning=bool(results.tuning)):
         drawing[name](folder / name)
         made.record(*((folder / name).with_suffix(suffix) for suffix in (".svg", ".png")))
 
@@ -171,6 +176,70 @@ def draw_differences(tidy: pd.DataFrame, margin: float, path: Path) -> None:
                 title=dataset,
                 xlabel=_difference_label(dataset),
             )
+
+
+def draw_budgets(table: pd.DataFrame, margin: float, path: Path) -> None:
+    """Every variant's difference from the full model, with its 95 % interval, against the training budget."""
+    datasets = list(table["dataset"].unique())
+    names = [name for name in table["variant"].unique() if name != "full"]
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    with plot_style.figure(path, 2.1 * columns + 0.6, (1.8 * rows + 0.4) * len(datasets)) as figure:
+        grid = figure.subplots(rows * len(datasets), columns, sharex=True, sharey="row", squeeze=False)
+        panels = grid.reshape(len(datasets), -1)
+        for dataset, line in zip(datasets, panels, strict=True):
+            found = table[table["dataset"] == dataset].set_index("variant")
+            for axes in line[len(names) :]:
+                axes.set_axis_off()
+            for axes, name in zip(line, names, strict=False):
+                axes.set_title(f"{name}, {dataset}", fontsize=7)
+                axes.axhspan(-margin, margin, color=plot_style.BASELINE, alpha=0.15, linewidth=0)
+                axes.axhline(0, color=plot_style.FULL, linewidth=1.2)
+                if name in found.index:
+                    _draw_budget(axes, found.loc[[name]])
+            line[0].set_ylabel(_difference_label(dataset), fontsize=7)
+        figure.supxlabel("iterations of training", fontsize=8)
+
+
+def _draw_budget(axes: Axes, rows: pd.DataFrame) -> None:
+    x = rows["iterations"]
+    axes.vlines(x, rows["low"], rows["high"], color=plot_style.INK, linewidth=1.1, zorder=2)
+    axes.plot(x, rows["difference"], color=plot_style.VARIANT, linewidth=0.8, zorder=2)
+    for row in rows.itertuples():
+        face = _FACES.get(row.verdict, "white")
+        axes.plot(
+            row.iterations, row.difference, "o", color=plot_style.VARIANT, markerfacecolor=face, zorder=3
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(x, [f"{count:,}" for count in x])
+    axes.minorticks_off()
+
+
+def draw_tuning(sweeps: dict[str, dict[str, Any]], path: Path) -> None:
+    """Validation PSNR against the learning rate: every training, the mean over seeds, and the rate chosen."""
+    columns = min(4, len(sweeps))
+    rows = -(-len(sweeps) // columns)
+    with plot_style.figure(path, 2.1 * columns + 0.6, 1.9 * rows + 0.5) as figure:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(sweeps) :]:
+            axes.set_axis_off()
+        for axes, (name, sweep) in zip(grid.flat, sweeps.items(), strict=False):
+            scores = pd.DataFrame(sweep["trainings"]).astype({"score": float})
+            means = scores.groupby("learning_rate")["score"].agg(lambda values: values.mean(skipna=False))
+            axes.plot(scores["learning_rate"], scores["score"], ".", color=plot_style.BASELINE, markersize=4)
+            axes.plot(means.index, means, color=plot_style.VARIANT, linewidth=1)
+            chosen = sweep["learning_rate"]
+            axes.plot(chosen, means[chosen], "o", color=plot_style.VARIANT)
+            for rate in means.index[means.isna()]:
+                axes.annotate(
+                    "diverged", (rate, 0.02), xycoords=("data", "axes fraction"), fontsize=6, rotation=90
+                )
+            axes.set_title(name, fontsize=7)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(list(means.index), [f"{rate:g}" for rate in means.index], fontsize=6)
+            axes.minorticks_off()
+        figure.supxlabel("peak learning rate", fontsize=8)
+        figure.supylabel("validation PSNR RGB (dB)", fontsize=8)
 
 
 def draw_clips(results: Results, path: Path) -> None:

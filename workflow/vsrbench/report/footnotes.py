@@ -30,6 +30,7 @@ def find_remarks(results: Results, tidy: pd.DataFrame) -> list[Remark]:
         _how_averaged,
         _how_compared,
         _seeds,
+        _tuning,
         _unstable,
         _subset,
         _other_degradation,
@@ -182,6 +183,26 @@ def _infinite_psnr(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
             f"{dataset}: {frames} of the frames restored exactly by {', '.join(rows['variant'].unique())}. "
             "PSNR is infinite there; it leaves these frames out for every variant, so that all are compared "
             "on the same ones."
+        )
+
+
+def _tuning(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    if not results.tuning:
+        return
+    sweep = next(iter(results.tuning.values()))
+    rates = sorted({run["learning_rate"] for run in sweep["trainings"]})
+    number = len({run["seed"] for run in sweep["trainings"]})
+    seeds = "a seed that is" if number == 1 else f"{number} seeds that are"
+    chosen = ", ".join(f"{name} {found['learning_rate']:g}" for name, found in results.tuning.items())
+    shorter = ", at every budget" if results.shorter else ""
+    yield Remark(
+        f"Each variant has the learning rate, of {', '.join(f'{rate:g}' for rate in rates)}, with the best "
+        f"mean PSNR on the validation clips over {seeds} not used here{shorter}: {chosen}."
+    )
+    on_edge = [name for name, found in results.tuning.items() if found["on_edge"]]
+    if on_edge:
+        yield Remark(
+            "The learning rate chosen lies on the edge of the grid; widen it.", _rows(results, on_edge)
         )
 
 

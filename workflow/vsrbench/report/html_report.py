@@ -16,7 +16,14 @@ from vsrbench.core.lineage import check, origin
 from vsrbench.report.findings import Finding, find_answers, signed, summarise_findings, to_restructured_text
 from vsrbench.report.published_scores import PUBLISHED, compare_with_published, published_table
 from vsrbench.report.table_formats import Cell, Note, Row, Table
-from vsrbench.report.tables import ablation_table, effects_table, factorial_table, tidy_table
+from vsrbench.report.tables import (
+    EFFECTS,
+    ablation_table,
+    budget_table,
+    factorial_table,
+    further_tables,
+    tidy_table,
+)
 from vsrbench.results.study_results import Results, StudyFiles, read_results
 
 TEXTS = ROOT / "workflow" / "report"
@@ -119,9 +126,8 @@ def _spans(findings: list[Finding]) -> dict[str, tuple[float, float]]:
 def _tables(results: Results, tidy: pd.DataFrame, published: pd.DataFrame) -> list[tuple[str, Table]]:
     """Each with the heading of its first column."""
     tables = [("Variant", ablation_table(results, tidy, "Ablations", ""))]
-    factorial = factorial_table(results)
-    if not factorial.empty:
-        tables.append(("Effect", effects_table(factorial)))
+    further = further_tables(factorial_table(results), budget_table(results))
+    tables += [("Effect" if table.title == EFFECTS else "Variant", table) for table in further]
     if not published.empty:
         tables.append(("Method", published_table(results, published)))
     return tables

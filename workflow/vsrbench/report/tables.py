@@ -30,6 +30,7 @@ from vsrbench.results.statistics import (
 )
 from vsrbench.results.study_results import Results, StudyFiles, read_results
 
+EFFECTS = "Main effects and interactions"
 COSTS = ("parameters_m", "gflops_per_frame", "latency_ms", "peak_memory_gib")
 _HEADER = [
     ("params", "M"),
@@ -50,7 +51,8 @@ def make_tables(
     margin: float = Results.margin,
     published: Path = PUBLISHED,
 ) -> None:
-    """Write `ablations.{csv,md,tex,txt}`, `ablations_tidy.csv`, `factorial.csv` and `published.{csv,md}`.
+    """Write `ablations.{csv,md,tex,txt}`, `ablations_tidy.csv`, `factorial.csv`, `budgets.csv` and
+    `published.{csv,md}`.
 
     `title`, `note` and `margin` (dB) are the study's; `published` lists the published scores.
     """
@@ -59,13 +61,14 @@ def make_tables(
     tidy = tidy_table(results)
     factorial = factorial_table(results)
     table = ablation_table(results, tidy, title, note)
+    budgets = budget_table(results)
     compared = compare_with_published(results, published)
     pages = {
         "ablations.csv": wide_table(results, tidy).to_csv(index=False),
         "ablations_tidy.csv": tidy.reset_index().to_csv(index=False),
         "factorial.csv": factorial.to_csv(index=False),
-        "ablations.md": to_markdown(table)
-        + ("" if factorial.empty else "\n" + to_markdown(effects_table(factorial))),
+        "budgets.csv": budgets.to_csv(index=False),
+        "ablations.md": "\n".join(map(to_markdown, [table, *further_tables(factorial, budgets)])),
         "ablations.tex": to_latex(table, label="tab:ablations"),
         "ablations.txt": to_text(table),
         "published.csv": compared.to_csv(index=False),
@@ -263,6 +266,62 @@ def _three_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
+def budget_table(results: Results) -> pd.DataFrame:
+    """Each data set, variant and training budget: headline score, difference from full at the same budget.
+
+    `iterations` is the full model's; `device_hours` are those of one training, averaged over seeds. Holm's
+    correction is over the comparisons of one budget. Without rows where the study has a single budget.
+    """
+    tables = []
+    for iterations, part in results.budgets.items() if results.shorter else ():
+        tidy = tidy_table(part)
+        shown = tidy[tidy["headline"]].reset_index()
+        shown = shown[shown["variant"].isin(list(part.variants))]
+        hours = [
+            np.mean([run["device_hours"] for (name, _), run in part.runs.items() if name == variant])
+            for variant in shown["variant"]
+        ]
+        shown = shown[list(_BUDGET_COLUMNS)]
+        shown.insert(2, "iterations", iterations)
+        shown.insert(3, "device_hours", hours)
+        tables.append(shown)
+    columns = [*_BUDGET_COLUMNS[:2], "iterations", "device_hours", *_BUDGET_COLUMNS[2:]]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+_BUDGET_COLUMNS = (
+    *("dataset", "variant", "metric", "mean", "spread", "seeds"),
+    *("difference", "low", "high", "p_holm", "verdict", "seeds_to_close"),
+)
+
+
+def further_tables(factorial: pd.DataFrame, budgets: pd.DataFrame) -> list[Table]:
+    """The tables beside the ablations' that the study has something for."""
+    return [
+        make(rows)
+        for make, rows in ((effects_table, factorial), (differences_by_budget, budgets))
+        if len(rows)
+    ]
+
+
+def differences_by_budget(budgets: pd.DataFrame) -> Table:
+    """What `ablations.md` shows of the budgets: differences from full, one column for each."""
+    iterations = sorted(budgets["iterations"].unique())
+    hours = budgets[budgets["variant"] == "full"].groupby("iterations")["device_hours"].mean()
+    groups = {}
+    for dataset, rows in budgets[budgets["variant"] != "full"].groupby("dataset", sort=False):
+        groups[f"{dataset}, differences in {METRICS[headline_metric(str(dataset))].label}"] = [
+            Row(str(variant), [_difference_cell(row) for row in found.sort_values("iterations").itertuples()])
+            for variant, found in rows.groupby("variant", sort=False)
+        ]
+    return Table(
+        "Differences from full by training budget",
+        [(f"{count:,} it.", f"{60 * hours[count]:.2g} min") for count in iterations],
+        groups,
+        remark="Each budget is a training of its own, fully annealed. Minutes are of one training of full.",
+    )
+
+
 def effects_table(factorial: pd.DataFrame) -> Table:
     """What `ablations.md` shows of the grids."""
     groups = {
@@ -276,4 +335,4 @@ def effects_table(factorial: pd.DataFrame) -> Table:
         "The effect of one change is its mean over the grid; of two, it is by how much the effect of one "
         "differs once the other is made."
     )
-    return Table("Main effects and interactions", [("PSNR", "dB [95 %]")], groups, remark=remark)
+    return Table(EFFECTS, [("PSNR", "dB [95 %]")], groups, remark=remark)

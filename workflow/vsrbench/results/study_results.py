@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,6 +57,7 @@ class StudyFiles:
     runtimes: tuple[Path, ...] = ()  # runtime/<variant>.json
     provenance: tuple[Path, ...] = ()  # runs/<variant>/seed_<seed>/provenance.json
     manifests: tuple[Path, ...] = ()  # data/<data set>/manifest.json
+    tuning: tuple[Path, ...] = ()  # tuning/<variant>.json
     inspections: tuple[Path, ...] = ()  # inspections/<data set>/<variant>/seed_<seed>.safetensors
 
     @property
@@ -81,6 +82,14 @@ class Results:
     manifests: dict[str, dict[str, Any]]  # of each data set
     margin: float = 0.05  # dB of PSNR; a smaller difference is regarded as none
     chain: str = ""  # digest of all that this was made from, see `core.lineage`
+    tuning: dict[str, dict[str, Any]] = field(default_factory=dict)  # each variant's learning rate sweep
+    # The same variants with fewer iterations, by their number.
+    shorter: dict[int, "Results"] = field(default_factory=dict)
+
+    @property
+    def budgets(self) -> dict[int, "Results"]:
+        """The study at each training budget, in iterations of the full model, from the smallest."""
+        return self.shorter | {self.variants["full"].training.iterations: self}
 
     @property
     def names(self) -> list[str]:
@@ -115,7 +124,7 @@ def read_results(files: StudyFiles, margin: float = Results.margin) -> Results:
     rows = {path: read_rows(path) for path in files.evaluations}
     for path, found in rows.items():
         check_complete(path, found, manifests.get(path.parts[-3], {}))
-    return Results(
+    results = Results(
         rows=pd.concat(rows.values(), ignore_index=True),
         variants={variant.variant: variant for variant in variants},
         runtimes={path.stem: _read(path, lambda facts: facts["measurements"][0]) for path in files.runtimes},
@@ -123,6 +132,27 @@ def read_results(files: StudyFiles, margin: float = Results.margin) -> Results:
         manifests=manifests,
         margin=margin,
         chain=chain_digest(*files.measured),
+        tuning={path.stem: _read(path, lambda facts: facts) for path in files.tuning},
+    )
+    budgets = {variant.training.iterations for variant in variants if variant.shortened}
+    return replace(
+        _at_budget(results, None), shorter={budget: _at_budget(results, budget) for budget in sorted(budgets)}
+    )
+
+
+def _at_budget(results: Results, iterations: int | None) -> Results:
+    """Select the trainings of one budget, under the variants' own names; None is the study's own."""
+    names = {
+        name: variant.shortened or name
+        for name, variant in results.variants.items()
+        if (variant.training.iterations if variant.shortened else None) == iterations
+    }
+    rows = results.rows[results.rows["variant"].isin([*names, *BASELINES])]
+    return replace(
+        results,
+        rows=rows.assign(variant=rows["variant"].replace(names)),
+        variants={own: results.variants[name] for name, own in names.items()},
+        runs={(names[name], seed): run for (name, seed), run in results.runs.items() if name in names},
     )
 
 

@@ -21,6 +21,7 @@ from vsrbench.data.frame_store import FrameStore
 from vsrbench.data.training_set import TrainingSet
 from vsrbench.training.losses import charbonnier, psnr
 from vsrbench.training.trainer import fit
+from vsrbench.training.tuning import read_chosen, with_learning_rate
 
 VALIDATION_WINDOWS = 8
 
@@ -33,18 +34,26 @@ def train(
     validation_store: Path,
     out: Path,
     flow_weights: Path | None = None,
+    learning_rate: float | None = None,
+    tuning: Path | None = None,
     on_nonfinite: str = "stop",
     device: str | None = None,
     workers: int = 2,
 ) -> None:
     """Train the resolved variant `config` and write `out`; provenance, log and checkpoints go to its folder.
 
-    `store` and `validation_store` are the index files of frame stores. If the variant has an optical-flow
+    `learning_rate`, or the one chosen in the file `tuning`, replaces the variant's own. `store` and
+    `validation_store` are the index files of frame stores. If the variant has an optical-flow
     network, it is initialised from `flow_weights` and trained with the rest. For resuming, signals,
     `on_nonfinite` and errors see `trainer.fit`; also raises InputError for stores of another degradation and
     for flow weights that are missing or do not fit.
     """
     variant = load_variant(config)
+    if tuning is not None:
+        check(tuning)
+        learning_rate = read_chosen(tuning)
+    if learning_rate is not None:
+        variant = with_learning_rate(variant, learning_rate)
     torch.manual_seed(seed)
     task = Restoration(variant, seed, FrameStore(store.parent), FrameStore(validation_store.parent))
     flow_digest = None
@@ -65,7 +74,7 @@ def train(
         out=out,
         step="train",
         identity=identity,
-        sources=(config, store, validation_store, flow_weights),
+        sources=(config, store, validation_store, flow_weights, tuning),
         on_nonfinite=on_nonfinite,
         device=device,
         workers=workers,

@@ -197,6 +197,7 @@ class Trainer:
             provenance,
             begun,
             seed=self.seed,
+            learning_rate=self.config.learning_rate,
             identity=self.identity,
             attempts=attempts,
             iterations=self.iteration,
