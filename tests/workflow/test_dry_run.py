@@ -1,6 +1,7 @@
 """Every study file plans its jobs, and every mistake in one is a single line before any job starts."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -25,6 +26,26 @@ def test_generated_study_plans_all_its_jobs(workflow, name):
     assert result.returncode == 0, result.stdout
     runs = len(workflow.study["variants"]) * len(workflow.study["seeds"])
     assert f"\ntrain {runs}\n" in "\n".join(" ".join(line.split()) for line in result.stdout.splitlines())
+
+
+def test_positive_control_is_tuned_on_training_and_validation_clips_alone(workflow):
+    path = ROOT / "workflow" / "config" / "permuted_cells.yaml"
+    workflow.study = yaml.safe_load(path.read_text())
+    result = workflow.snakemake("-n")
+    assert result.returncode == 0, result.stdout
+    jobs = "\n".join(" ".join(line.split()) for line in result.stdout.splitlines())
+    variants, budgets = 3, 4
+    assert f"\ntrain {variants * budgets * 5}\n" in jobs and f"\ntrain_with_rate {variants * 4 * 2}\n" in jobs
+    data, folder = set(), "results/permuted_cells/"
+    for rule in ("train_with_rate", "choose_learning_rate"):
+        inputs = re.findall(rf"rule {rule}:\n\s+input: (.*)", result.stdout)
+        assert inputs
+        data |= {file.removeprefix(folder) for job in inputs for file in job.split(", ")}
+    places = {path.rsplit("/", 1)[0] for path in data if not path.startswith(("tuning/", "configs/"))}
+    store = "data/permuted_cells/store"
+    # The gate is waited for; nothing of it is read.
+    assert places == {f"{store}/train", f"{store}/validation", "fingerprints/train", "evaluations"}
+    assert {path for path in data if path.startswith("evaluations")} == {"evaluations/all_gates_are_passed"}
 
 
 @pytest.mark.parametrize("name", ["reds", "vimeo90k"])

@@ -63,7 +63,8 @@ class StudyFiles:
     @property
     def measured(self) -> tuple[Path, ...]:
         """What every table, figure and report rests on."""
-        return (*self.evaluations, *self.configs, *self.runtimes, *self.provenance, *self.manifests)
+        runs = (*self.configs, *self.tuning, *self.provenance, *self.runtimes)
+        return (*self.evaluations, *runs, *self.manifests)
 
     @classmethod
     def from_inputs(cls, inputs: Mapping[str, Iterable[str]]) -> Self:
