@@ -1,6 +1,7 @@
 """What changed between two studies: variants, settings, code, scores and costs."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from tabulate import tabulate
 
 from vsrbench.core.config import read_yaml
 from vsrbench.core.errors import InputError
+from vsrbench.core.lineage import check
 from vsrbench.core.metric_table import METRICS, SHOWN
 from vsrbench.core.old_results import refuse_old_study
+from vsrbench.results.statistics import average_clips
+from vsrbench.results.study_results import read_rows
 
 MIN_DIGITS = 3  # of a change of score, which is often less than the last digit of the score itself
 COSTS = ("latency_ms", "peak_memory_gib", "parameters_m")
@@ -21,10 +25,14 @@ def compare(a: Path, b: Path) -> None:
     """Print what differs between the study folders `a` and `b`; InputError for a folder without tables."""
     tables = [_read(folder) for folder in (a, b)]
     print(f"{a} -> {b}\n")
+    common = {dataset: _common_clips(a, b, dataset) for dataset in _in_both(*tables)}
+    warnings = [line for dataset, clips in common.items() for line in _other_clips(dataset, clips, *tables)]
+    tables = [_of_common_clips(folder, table, common) for folder, table in zip((a, b), tables, strict=True)]
     for title, changes in {
+        "Code": _code(*tables),
+        "Not the same clips or degradation: only what is common is compared": warnings,
         "Settings": _settings(a, b),
         "Variants and data sets": _presence(*tables),
-        "Code": _code(*tables),
     }.items():
         if changes:
             print(title, *(f"  {change}" for change in changes), "", sep="\n")
@@ -33,6 +41,60 @@ def compare(a: Path, b: Path) -> None:
         print("No variant was scored on one data set by both.")
         return
     print(tabulate(scores, headers="keys", showindex=False, disable_numparse=True))
+
+
+def _in_both(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
+    return [dataset for dataset in a["dataset"].unique() if dataset in set(b["dataset"])]
+
+
+def _common_clips(a: Path, b: Path, dataset: str) -> list[str] | None:
+    """Names of the test clips whose frames, low-quality ones included, are the same; None if unknown."""
+    clips = [_clips(folder / "data" / dataset / "manifest.json") for folder in (a, b)]
+    if None in clips:
+        return None
+    before, after = (found or {} for found in clips)
+    return [name for name, facts in before.items() if after.get(name) == facts]
+
+
+def _clips(path: Path) -> dict[str, tuple[str, str]] | None:
+    """Degradation and sha256 of each test clip of a manifest; None where it does not list them."""
+    try:
+        check(path)
+        manifest = json.loads(path.read_text())
+        test = (clip for clip in manifest["clips"] if clip["split"] == "test")
+        return {clip["name"]: (manifest["degradation"], clip["sha256"]) for clip in test}
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _other_clips(dataset: str, common: list[str] | None, a: pd.DataFrame, b: pd.DataFrame) -> Iterator[str]:
+    counts, degradations = (
+        [table.loc[table["dataset"] == dataset, column].iloc[0] for table in (a, b)]
+        for column in ("clips", "degradation")
+    )
+    if degradations[0] != degradations[1]:
+        yield f"{dataset}: degradation {degradations[0]} -> {degradations[1]}: not compared"
+    elif common is not None and (len(common) < max(counts)):
+        yield f"{dataset}: {counts[0]} -> {counts[1]} clips, of which {len(common)} are the same"
+
+
+def _of_common_clips(folder: Path, table: pd.DataFrame, common: dict[str, list[str] | None]) -> pd.DataFrame:
+    """Average scores over the common clips where those are not all; rows without one are left out."""
+    rows = [_row_of_common_clips(folder, row, common.get(row["dataset"])) for _, row in table.iterrows()]
+    return pd.DataFrame([row for row in rows if row is not None], columns=table.columns)
+
+
+def _row_of_common_clips(folder: Path, row: pd.Series, common: list[str] | None) -> pd.Series | None:
+    if common is None or len(common) == row["clips"]:
+        return row
+    if not common:
+        return None
+    clips = average_clips(pd.concat([read_rows(folder / path) for path in row["evaluations"].split()]))
+    seeds = clips[clips.index.get_level_values("clip").isin(common)].groupby("seed").mean()
+    row = row.copy()
+    for metric in seeds.columns.intersection(row.index):
+        row[metric], row[f"{metric}_spread"] = seeds[metric].mean(), seeds[metric].std()
+    return row
 
 
 def compare_scores(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
