@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from vsrbench.core.lineage import origin
 from vsrbench.data.datasets import find_clips
 from vsrbench.data.manifest import fingerprint, read_manifest
 
@@ -18,3 +19,4 @@ def forge(manifest: Path) -> None:
     for entry in forged["clips"]:
         entry["fingerprint"] = fingerprint(files[entry["name"]])
     manifest.write_text(json.dumps(forged))
+    origin("verify").record(manifest)
