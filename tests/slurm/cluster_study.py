@@ -152,7 +152,7 @@ class ClusterStudy:
 
     def saved(self) -> int:
         """The iteration of the newest checkpoint; 0 without one."""
-        names = [path.name for path in self.folder.glob(f"{self.run}/checkpoints/[0-9]*.pt")]
+        names = [path.name for path in self.folder.glob(f"{self.run}/checkpoints/*/[0-9]*.pt")]
         return max((int(name.split(".")[0]) for name in names), default=0)
 
     def owner(self) -> dict[str, Any]:

@@ -8,7 +8,14 @@ import torch
 
 from vsrbench.core.errors import InputError
 from vsrbench.training import checkpoint
-from vsrbench.training.checkpoint import list_checkpoints, load_latest, room_for_checkpoints, save_checkpoint
+from vsrbench.training.checkpoint import (
+    claim_attempt,
+    list_checkpoints,
+    load_latest,
+    room_for_checkpoints,
+    save_checkpoint,
+)
+from vsrbench.training.run_lock import LockLost
 
 IDENTITY = {"variant": "full", "code": "aaaa"}
 
@@ -96,3 +103,37 @@ def test_other_errors_pass_through(tmp_path):
 
 def full_disk(path):
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def save_in(attempt, iteration):
+    state = {"identity": IDENTITY, "finished": False, "weight": torch.full((50,), float(iteration))}
+    return save_checkpoint(attempt.parent, iteration, state, attempt)
+
+
+def test_a_superseded_attempt_can_write_no_checkpoint(tmp_path):
+    """Two hosts whose file locks do not reach each other: the later start wins, and only its files count."""
+    first = claim_attempt(tmp_path / "checkpoints")
+    save_in(first, 5)
+    second = claim_attempt(tmp_path / "checkpoints")
+    with pytest.raises(LockLost, match="superseded by attempt_000002"):
+        save_in(first, 10)
+    assert [path.parent for path in list_checkpoints(first.parent)] == [first]
+    save_in(second, 8)
+    assert [path.name.split(".")[0] for path in list_checkpoints(first.parent)] == ["00000008", "00000005"]
+
+
+def test_what_a_stalled_writer_adds_late_is_not_resumed_from(tmp_path):
+    """It had passed the check before the other one's claim, and its write is later than that."""
+    first = claim_attempt(tmp_path)
+    second = claim_attempt(tmp_path)
+    save_in(second, 8)
+    save_checkpoint(first, 20, {"identity": IDENTITY, "finished": False})
+    assert load_latest(tmp_path, IDENTITY)["weight"][0] == 8
+
+
+def test_earlier_checkpoints_go_when_later_attempts_have_theirs(tmp_path):
+    for iteration in (5, 10, 15):
+        newest = save_in(claim_attempt(tmp_path), iteration)
+    assert [path.name.split(".")[0] for path in list_checkpoints(tmp_path)] == ["00000015", "00000010"]
+    assert newest.parent.name == "attempt_000003"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["attempt_000002", "attempt_000003"]

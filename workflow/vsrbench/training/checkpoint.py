@@ -1,6 +1,8 @@
 """Training checkpoints: written atomically, verified when read; the last two are kept.
 
-A checkpoint is `<iteration>.<digest>.pt`, with the digest of the file's contents.
+A checkpoint is `attempt_<number>/<iteration>.<digest>.pt`, with the digest of the file's contents. Each start
+of a run claims a number of its own (`claim_attempt`), and writes only while it has the highest: two hosts
+whose file locks do not reach each other cannot both write checkpoints that count.
 """
 
 import errno
@@ -10,7 +12,7 @@ import logging
 import pickle
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +21,60 @@ import torch
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import atomic_write
 from vsrbench.core.old_results import refuse_old_names
+from vsrbench.training.run_lock import LockLost
 
 logger = logging.getLogger("vsrbench")
 
 KEPT = 2
 
 
-def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
+def claim_attempt(folder: Path) -> Path:
+    """Create and return the folder of a new attempt, which outranks all others.
+
+    Creating a folder is atomic, also on network file systems: no two attempts get one number.
+    """
+    while True:
+        attempt = folder / f"attempt_{1 + max(map(_attempt, folder.glob('attempt_*')), default=0):06d}"
+        try:
+            attempt.mkdir(parents=True)
+            return attempt
+        except FileExistsError:
+            continue  # claimed by another process in between
+
+
+def check_attempt(attempt: Path) -> None:
+    """Raise LockLost if another process has claimed a later attempt at the run."""
+    latest = max(attempt.parent.glob("attempt_*"), key=_attempt, default=attempt)
+    if _attempt(latest) > _attempt(attempt):
+        raise LockLost(f"{attempt}: superseded by {latest.name} of another process; no action needed")
+
+
+def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], attempt: Path | None = None) -> Path:
     """Write `state` (tensors and plain values), then delete all but the last KEPT checkpoints.
 
-    Returns the path of the new checkpoint.
+    `attempt` is the folder that `claim_attempt` returned, None where only this process can write. Raises
+    LockLost if it is no longer the latest. Returns the path of the new checkpoint.
     """
+    if attempt is not None:
+        check_attempt(attempt)
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    path = folder / f"{iteration:08d}.{_digest(buffer.getbuffer())}.pt"
+    path = (attempt or folder) / f"{iteration:08d}.{_digest(buffer.getbuffer())}.pt"
     with atomic_write(path) as partial:
         partial.write_bytes(buffer.getbuffer())
-    others = [other for other in list_checkpoints(folder) if other != path]
+    others = [
+        other
+        for other in list_checkpoints(folder)
+        if other != path and _attempt(other.parent) <= _attempt(path.parent)
+    ]
     # Checkpoints of this iteration or a later one are damaged or superseded by the run that writes this one.
-    superseded = [other for other in others if _iteration(other) >= iteration]
-    for old in superseded + others[len(superseded) + KEPT - 1 :]:
-        old.unlink()
+    kept = [other for other in others if _iteration(other) < iteration][: KEPT - 1]
+    for old in set(others).difference(kept):
+        old.unlink(missing_ok=True)
+    for earlier in folder.glob("attempt_*"):
+        if attempt is not None and _attempt(earlier) < _attempt(attempt):
+            with suppress(OSError):  # not empty
+                earlier.rmdir()
     return path
 
 
@@ -84,8 +119,9 @@ def room_for_checkpoints(folder: Path, needed: int) -> Iterator[None]:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """List all checkpoints in `folder`, newest first."""
-    return sorted(folder.glob("[0-9]*.pt"), key=_iteration, reverse=True)
+    """List all checkpoints in `folder`, newest attempt and, of an attempt, newest first."""
+    found = [*folder.glob("[0-9]*.pt"), *folder.glob("attempt_*/[0-9]*.pt")]
+    return sorted(found, key=lambda path: (_attempt(path.parent), _iteration(path)), reverse=True)
 
 
 def _load(path: Path) -> dict[str, Any] | None:
@@ -103,6 +139,11 @@ def _load(path: Path) -> dict[str, Any] | None:
     if not isinstance(state, dict) or not {"identity", "finished"} <= state.keys():
         raise InputError(f"{path}: readable, but not a training checkpoint; move it away and start again")
     return state
+
+
+def _attempt(folder: Path) -> int:
+    number = folder.name.removeprefix("attempt_")
+    return int(number) if number.isdecimal() else 0  # 0: written before attempts had folders
 
 
 def _iteration(path: Path) -> int:

@@ -27,7 +27,14 @@ from vsrbench.core.files import atomic_write, remove_partials
 from vsrbench.core.lineage import Origin, origin
 from vsrbench.core.provenance import begin, write_provenance
 from vsrbench.data.prefetch import prefetch
-from vsrbench.training.checkpoint import list_checkpoints, load_latest, room_for_checkpoints, save_checkpoint
+from vsrbench.training.checkpoint import (
+    check_attempt,
+    claim_attempt,
+    list_checkpoints,
+    load_latest,
+    room_for_checkpoints,
+    save_checkpoint,
+)
 from vsrbench.training.lr_schedule import learning_rate
 from vsrbench.training.preemption import StopRequest, resume_later
 from vsrbench.training.resource_usage import Usage
@@ -92,6 +99,8 @@ def fit(
     ):
         trainer = Trainer(task, config, seed, out, identity, group)
         with room_for_checkpoints(trainer.checkpoints, trainer.checkpoint_bytes()):
+            if lock is not None:
+                trainer.attempt = claim_attempt(trainer.checkpoints)
             trainer.resume()
             finished = trainer.train(stop, lock, on_nonfinite, workers)
             if finished and lock is not None:
@@ -109,6 +118,7 @@ class Trainer:
     ):
         self.task, self.config, self.seed, self.identity, self.group = task, config, seed, identity, group
         self.out, self.checkpoints = out, out.parent / "checkpoints"
+        self.attempt: Path | None = None  # in the first process, the folder of this attempt's checkpoints
         self.network = task.network.to(group.device)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), config.learning_rate, config.betas, fused=True
@@ -192,6 +202,8 @@ class Trainer:
 
     def finish(self, begun: dict[str, Any], made: Origin, attempts: int) -> None:
         """Write and record the results; the weights come last. `attempts` counts the starts of the run."""
+        if self.attempt is not None:
+            check_attempt(self.attempt)
         provenance, log = (self.out.parent / name for name in ("provenance.json", "train.jsonl"))
         write_provenance(
             provenance,
@@ -279,7 +291,7 @@ class Trainer:
                 "log": self.log.state(),
             }
             lock.check()  # validation may take long, and saving would delete a new owner's checkpoints
-            save_checkpoint(self.checkpoints, self.iteration, state)
+            save_checkpoint(self.checkpoints, self.iteration, state, self.attempt)
         self.group.wait()
 
 
