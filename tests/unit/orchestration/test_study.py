@@ -68,7 +68,7 @@ def test_clips_must_hold_the_largest_window_and_tile(settings):
         ({"folders": {"mine": ["clips"]}}, "folders.mine: .* is not of type 'string'"),
         (
             {"evaluate_on": {"mine": "required"}},
-            "evaluate_on: unknown data set 'mine'; expected one of photo_motion, permuted_cells, reds4, .*, udm10",
+            "evaluate_on: unknown data set 'mine'; expected one of photo_motion, permuted_cells, .*, udm10",
         ),
         ({"evaluate_on": {"vid4": "if_present"}}, "evaluate_on: none of its data sets is there"),
         ({"evaluate_on": {"vid4": "required"}}, "vid4 needs the folder .*Vid4/GT; get Vid4"),
