@@ -42,8 +42,8 @@ test-slow: install  ## the long tests
 test-slurm: install  ## the cluster, on one that the tests start
 	@.venv/bin/pytest -q -m slurm
 
-lint: install  ## style of Python and workflow files
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/snakefmt --check Snakefile workflow/rules
+lint: install  ## style of Python and workflow files, and types
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/snakefmt --check Snakefile workflow/rules && .venv/bin/mypy
 
 bench: install  ## speed as ratios against plain formulations
 	@.venv/bin/python -m vsrbench.benchmarks.network --out results/bench_network.csv

@@ -90,7 +90,8 @@ class FullyConnectedAttention(nn.Module):
         return join_patches(self.output(attended).unsqueeze(1), x.shape[-2:], self.patch_size)
 
     def _heads(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        heads: Tensor = tokens.unflatten(-1, (self.num_heads, -1))
+        return heads.transpose(1, 2)
 
 
 ATTENTIONS = {"stcsa": ConvolutionalAttention, "fcsa": FullyConnectedAttention}

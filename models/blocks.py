@@ -15,7 +15,8 @@ def conv3x3(in_channels: int, out_channels: int, groups: int = 1) -> nn.Conv2d:
 
 def per_frame(module: nn.Module, clip: Tensor) -> Tensor:
     """Apply a module on (n, c, h, w) to each frame of a clip (n, t, c, h, w)."""
-    return module(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
+    frames: Tensor = module(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
+    return frames
 
 
 class ResidualBlock(nn.Module):
@@ -37,7 +38,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (n, c, h, w) to features of the same shape."""
-        return self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)
+        residual: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))
+        return residual.add_(x)
 
 
 class ResidualBlocks(nn.Sequential):
@@ -77,7 +79,8 @@ class ResidualStack(nn.Module):
         """Map (n, in_channels, h, w) to features (n, num_feat, h, w), channels last in memory."""
         # A convolution keeps the memory format of its input and is fastest with the channels last.
         x = x.contiguous(memory_format=torch.channels_last)
-        return self.blocks(F.leaky_relu(self.head(x), SLOPE, inplace=True))
+        features: Tensor = self.blocks(F.leaky_relu(self.head(x), SLOPE, inplace=True))
+        return features
 
 
 class FrameNorm(nn.Module):
@@ -116,4 +119,5 @@ class Reconstruction(nn.Module):
         x = self.blocks(x)
         for upsample in (self.upsample1, self.upsample2):
             x = F.leaky_relu(F.pixel_shuffle(upsample(x), 2), SLOPE, inplace=True)
-        return self.to_rgb(F.leaky_relu(self.refine(x), SLOPE, inplace=True))
+        residual: Tensor = self.to_rgb(F.leaky_relu(self.refine(x), SLOPE, inplace=True))
+        return residual

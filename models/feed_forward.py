@@ -41,10 +41,12 @@ class UnalignedFeedForward(nn.Module):
         backward = self._restore(self.backward_stack, lq, after, flows_backward)
         forward = self._restore(self.forward_stack, lq, before, flows_forward)
         fused = self.fusion(torch.cat([backward, forward], dim=1))
-        return F.leaky_relu(fused, SLOPE, inplace=True).unflatten(0, output.shape[:2])
+        update: Tensor = F.leaky_relu(fused, SLOPE, inplace=True).unflatten(0, output.shape[:2])
+        return update
 
     def _restore(self, stack: nn.Module, lq: Tensor, neighbours: Tensor, flows: Tensor | None) -> Tensor:
-        return stack(torch.cat([lq.flatten(0, 1), self._align(neighbours, flows)], dim=1))
+        restored: Tensor = stack(torch.cat([lq.flatten(0, 1), self._align(neighbours, flows)], dim=1))
+        return restored
 
     def _align(self, neighbours: Tensor, flows: Tensor | None) -> Tensor:
         return neighbours.flatten(0, 1)

@@ -92,7 +92,8 @@ class _Level(nn.ModuleList):
         *hidden, last = self
         for conv in hidden:
             x = F.relu(conv(x), inplace=True)
-        return last(x)
+        flow: Tensor = last(x)
+        return flow
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -53,7 +53,9 @@ class TransformerBlock(nn.Module):
         )
         if flows is not None:
             flows = flows[0][:, output_indices], flows[1][:, output_indices]
-        update = self.feed_forward(z[:, before], z[:, output], z[:, after], clip[:, output_indices], flows)
+        update: Tensor = self.feed_forward(
+            z[:, before], z[:, output], z[:, after], clip[:, output_indices], flows
+        )
         return x[:, output] + update
 
     def attend(self, x: Tensor, frame_indices: Sequence[int]) -> Tensor:
@@ -61,7 +63,8 @@ class TransformerBlock(nn.Module):
         if self.attention is None:
             return x[:, frame_indices]
         y = per_frame(self.norm1, x)
-        return x[:, frame_indices] + (y[:, frame_indices] + self.attention(y, frame_indices))
+        attended: Tensor = self.attention(y, frame_indices)
+        return x[:, frame_indices] + (y[:, frame_indices] + attended)
 
 
 class VSRTransformer(nn.Module):
@@ -111,7 +114,8 @@ class VSRTransformer(nn.Module):
         before = torch.cat([clip[:, :1], clip[:, :-1]], dim=1)
         after = torch.cat([clip[:, 1:], clip[:, -1:]], dim=1)
         ref, supp = torch.cat([clip, clip]), torch.cat([before, after])
-        return self.spynet(ref.flatten(0, 1), supp.flatten(0, 1)).unflatten(0, ref.shape[:2]).chunk(2)
+        flows = self.spynet(ref.flatten(0, 1), supp.flatten(0, 1)).unflatten(0, ref.shape[:2]).chunk(2)
+        return flows
 
     def transform(
         self,
@@ -132,7 +136,8 @@ class VSRTransformer(nn.Module):
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, clip, flows, every)
-        return last(x, clip, flows, every if output_indices is None else output_indices)
+        computed: Tensor = last(x, clip, flows, every if output_indices is None else output_indices)
+        return computed
 
     def reconstruct(self, features: Tensor, clip: Tensor) -> Tensor:
         """Reconstruct frames (n, t, 3, 4h, 4w) from features (n, t, c, h, w) and LQ frames (n, t, 3, h, w).
@@ -140,7 +145,8 @@ class VSRTransformer(nn.Module):
         The network's output is added to the bilinearly enlarged LQ frames, as in the released code.
         """
         enlarged = F.interpolate(clip.flatten(0, 1), scale_factor=SCALE, mode="bilinear", align_corners=False)
-        return per_frame(self.reconstruction, features) + enlarged.unflatten(0, clip.shape[:2])
+        base: Tensor = enlarged.unflatten(0, clip.shape[:2])
+        return per_frame(self.reconstruction, features) + base
 
     @property
     def activation_checkpointing(self) -> bool:

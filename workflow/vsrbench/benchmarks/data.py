@@ -27,6 +27,8 @@ FRAMES, HEIGHT, WIDTH = 100, 720, 1280  # a clip of REDS
 WINDOW, CROP = 5, 64  # frames, and edge in LQ pixels: 256 x 256 of ground truth
 WORKERS = 2
 
+Crops = Callable[[Path, Clip, int, float], int]  # counts the crops read from a folder in so many seconds
+
 
 def compare_loading(rounds: int = 5, seconds: float = 1.5) -> dict[str, float]:
     """Crops a second, with two worker processes, of the frame store and of decoding the PNGs with OpenCV.
@@ -37,7 +39,7 @@ def compare_loading(rounds: int = 5, seconds: float = 1.5) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         clip = _write_clip(Path(folder))
         build_store([clip], Path(folder) / "store")
-        rates = {_crops_of_store: [], _crops_of_pngs: []}
+        rates: dict[Crops, list[float]] = {_crops_of_store: [], _crops_of_pngs: []}
         with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
             for _ in range(rounds + 1):
                 for crops, found in rates.items():
@@ -61,12 +63,13 @@ def compare_imresize(rounds: int = 9) -> dict[str, float]:
     torch.set_num_threads(1)
     frame = np.random.default_rng(0).random((HEIGHT, WIDTH, 3), dtype=np.float32)
     planes = torch.from_numpy(frame).movedim(-1, 0).contiguous()
-    here, there = [], []
+    here: list[float] = []
+    there: list[float] = []
     for _ in range(rounds + 1):
         here.append(_milliseconds(lambda: imresize(planes, 1 / 4)))
         there.append(_milliseconds(lambda: quarter_by_rows(frame)))
-    here, there = median(here[1:]), median(there[1:])
-    return {"vsrbench_ms": here, "loop_ms": there, "ratio": there / here}
+    ours, loop = median(here[1:]), median(there[1:])
+    return {"vsrbench_ms": ours, "loop_ms": loop, "ratio": loop / ours}
 
 
 def quarter_by_rows(frame: np.ndarray) -> np.ndarray:
@@ -114,11 +117,13 @@ def _crops_of_pngs(folder: Path, clip: Clip, seed: int, seconds: float) -> int:
 
 def decode_crop(clip: Clip, frames: range, top: int, left: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """What `FrameStore.crop` gives, out of whole PNGs and in OpenCV's BGR."""
-    crops = []
+    crops: list[np.ndarray] = []
     for paths, factor in ((clip.lq, 1), (clip.gt, 4)):
         rows, columns = (slice(factor * first, factor * (first + size)) for first in (top, left))
-        crops.append(np.stack([cv2.imread(str(paths[t]))[rows, columns] for t in frames]))
-    return tuple(crops)
+        images = (np.asarray(cv2.imread(str(paths[t]))) for t in frames)
+        crops.append(np.stack([image[rows, columns] for image in images]))
+    lq, gt = crops
+    return lq, gt
 
 
 def _count(crop: Callable[..., object], seed: int, seconds: float) -> int:

@@ -28,12 +28,13 @@ def compare_with_scikit_image(rounds: int = 9) -> dict[str, float]:
     random = np.random.default_rng(0)
     gt = random.integers(0, 256, FRAME, dtype=np.uint8)
     restored = np.clip(gt + random.integers(-20, 21, FRAME), 0, 255).astype(np.uint8)
-    here, there = [], []
+    here: list[float] = []
+    there: list[float] = []
     for _ in range(rounds + 1):
         here.append(_milliseconds(psnr_ssim, restored, gt))
         there.append(_milliseconds(_scikit_image, restored, gt))
-    here, there = median(here[1:]), median(there[1:])  # the first round warms up
-    return {"vsrbench_ms": here, "scikit_image_ms": there, "ratio": there / here}
+    ours, theirs = median(here[1:]), median(there[1:])  # the first round warms up
+    return {"vsrbench_ms": ours, "scikit_image_ms": theirs, "ratio": theirs / ours}
 
 
 def _milliseconds(function, *arguments) -> float:

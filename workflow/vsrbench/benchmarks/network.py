@@ -7,7 +7,7 @@ in turns, each in a process of its own, since times on a shared machine drift. T
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from models import ModelConfig, build_model
@@ -45,7 +46,7 @@ class Measure:
     """One way to do the work, and how many times as fast as the plain way it is to be."""
 
     precision: str = "float32"
-    mode: str | None = None  # of restoring; a training step has none
+    mode: str = ""  # of restoring; a training step has none
     activation_checkpointing: bool = False
     compiled: bool = False  # on a GPU only
     target: float | None = None
@@ -100,7 +101,7 @@ def compare_clip_lengths(size: tuple[int, int]) -> Iterator[Row]:
         yield {"measure": f"clip_of_{length}", "per": "frame", "seconds": seconds, "peak_gib": peak}
 
 
-def in_turns(works: dict[str, Work], per: str, rounds: int, warm_up: int = 1) -> Iterator[Row]:
+def in_turns(works: Mapping[str, Work], per: str, rounds: int, warm_up: int = 1) -> Iterator[Row]:
     """Seconds, ratio to the first work, and peak memory of each, after `warm_up` calls that do not count.
 
     Each has a process, and so memory, of its own. The plain ones leave the allocator as the system has it,
@@ -154,7 +155,7 @@ def _seconds() -> float:
     return (time.perf_counter() - start) / count
 
 
-def _network(norm: str, sizes: dict[str, int]) -> VSRTransformer:
+def _network(norm: str, sizes: dict[str, Any]) -> VSRTransformer:
     torch.manual_seed(0)
     return build_model(ModelConfig(norm=norm, **sizes)).to(DEVICE)
 
@@ -207,7 +208,7 @@ def _noise(size: tuple[int, int], length: int) -> np.ndarray:
 def _steps(measure: Measure | None, sizes: dict[str, int]) -> Iterator[int]:
     """Training steps on random clips; without a measure, of the plain network."""
     model = _network("spatial_affine", sizes)
-    forward = partial(plain_network, model)
+    forward: Callable[[Tensor], Tensor] = partial(plain_network, model)
     if measure is not None:
         forward, model.activation_checkpointing = model, measure.activation_checkpointing
         if measure.compiled:

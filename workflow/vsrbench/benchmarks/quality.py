@@ -19,13 +19,13 @@ from vsrbench.evaluation.metrics import psnr
 def compare_quality(config: Path, weights: Path, lq: Path, gt: Path) -> Iterator[tuple[str, str, float]]:
     """Mode, precision and the frames' mean PSNR on RGB; tiled in float32, as released, comes first."""
     model = load_trained(load_variant(config), weights)
-    lq, gt = (read_frames(sorted(folder.glob("*.png"))) for folder in (lq, gt))
+    lq_frames, gt_frames = (read_frames(sorted(folder.glob("*.png"))) for folder in (lq, gt))
     modes = ["tiled"] if model.config.fixed_size else ["tiled", "whole_frame"]
     for mode in modes:
         for precision in ("float32", "bfloat16"):
             options = RestoreOptions(mode, precision=precision)
-            restored = np.stack([to_frame(image) for image in restore_clip(model, lq, options)])
-            yield mode, precision, float(np.mean(psnr(restored, gt)))
+            restored = np.stack([to_frame(image) for image in restore_clip(model, lq_frames, options)])
+            yield mode, precision, float(np.mean(psnr(restored, gt_frames)))
 
 
 def main() -> None:

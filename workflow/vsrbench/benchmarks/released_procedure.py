@@ -5,16 +5,19 @@ It runs on the weights of a `VSRTransformer` of the released kind and works as t
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.config import ModelConfig
-from models.optical_flow import SPyNet, warp
+from models.optical_flow import warp
 from models.vsr_transformer import VSRTransformer
 from vsrbench.evaluation.tiling import centred_window
+
+Part = Any  # a module of the network: to a type checker, what an nn.Module holds is Tensor | Module
 
 
 def plain_network(model: VSRTransformer, clip: Tensor) -> Tensor:
@@ -23,6 +26,7 @@ def plain_network(model: VSRTransformer, clip: Tensor) -> Tensor:
     flows = _flows(model.spynet, clip)
     x = _stack(model.extraction, clip.flatten(0, 1)).unflatten(0, (n, t))
     x = model.positional_encoding(x)
+    block: Part
     for block in model.blocks:
         y = _norm(block.norm1, x)
         x = x + (y + _attention(block.attention, y))
@@ -66,7 +70,7 @@ def _starts(length: int, stride: int) -> list[int]:
     return [stride * index for index in range(count - 1)] + [length - 2 * stride]
 
 
-def _flows(spynet: SPyNet, clip: Tensor) -> tuple[Tensor, Tensor]:
+def _flows(spynet: Part, clip: Tensor) -> tuple[Tensor, Tensor]:
     """Each direction over the clip with both ends repeated, one pair more than is used."""
     extended = torch.cat([clip[:, :1], clip, clip[:, -1:]], dim=1)
     earlier, later = extended[:, :-1].flatten(0, 1), extended[:, 1:].flatten(0, 1)
@@ -75,9 +79,11 @@ def _flows(spynet: SPyNet, clip: Tensor) -> tuple[Tensor, Tensor]:
     return forward, backward
 
 
-def _flow(spynet: SPyNet, ref: Tensor, supp: Tensor) -> Tensor:
+def _flow(spynet: Part, ref: Tensor, supp: Tensor) -> Tensor:
     """For frames whose edges are multiples of 32, like the released tiles."""
-    pyramid = [((ref - spynet.mean) / spynet.std, (supp - spynet.mean) / spynet.std)]
+    pyramid: list[tuple[Tensor, ...]] = [
+        ((ref - spynet.mean) / spynet.std, (supp - spynet.mean) / spynet.std)
+    ]
     while len(pyramid) < len(spynet.levels):
         pyramid.append(tuple(F.avg_pool2d(image, 2) for image in pyramid[-1]))
     flow = ref.new_zeros(len(ref), 2, *pyramid[-1][0].shape[-2:])
@@ -92,15 +98,15 @@ def _flow(spynet: SPyNet, ref: Tensor, supp: Tensor) -> Tensor:
     return flow
 
 
-def _norm(norm: nn.Module, x: Tensor) -> Tensor:
+def _norm(norm: Part, x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[2:]) * norm.weight + norm.bias
 
 
-def _attention(attention: nn.Module, x: Tensor) -> Tensor:
+def _attention(attention: Part, x: Tensor) -> Tensor:
     n, t, c, h, w = x.shape
     heads, p = attention.num_heads, attention.patch_size
 
-    def tokens(projection: nn.Module) -> Tensor:
+    def tokens(projection: Part) -> Tensor:
         patches = F.unfold(projection(x.flatten(0, 1)), p, stride=p).unflatten(0, (n, t))
         return patches.unflatten(2, (heads, -1)).permute(0, 2, 1, 4, 3).flatten(2, 3)
 
@@ -110,9 +116,7 @@ def _attention(attention: nn.Module, x: Tensor) -> Tensor:
     return attention.output(F.fold(patches, (h, w), p, stride=p)).unflatten(0, (n, t))
 
 
-def _feed_forward(
-    feed_forward: nn.Module, x: Tensor, clip: Tensor, forward: Tensor, backward: Tensor
-) -> Tensor:
+def _feed_forward(feed_forward: Part, x: Tensor, clip: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
     later = torch.cat([x[:, 1:], x[:, -1:]], dim=1).flatten(0, 1)
     earlier = torch.cat([x[:, :1], x[:, :-1]], dim=1).flatten(0, 1)
     restored = []
@@ -126,11 +130,11 @@ def _feed_forward(
     return fused.unflatten(0, clip.shape[:2])
 
 
-def _stack(stack: nn.Module, x: Tensor) -> Tensor:
+def _stack(stack: Part, x: Tensor) -> Tensor:
     return _residual(stack.blocks, F.leaky_relu(stack.head(x), 0.1))
 
 
-def _residual(blocks: nn.Module, x: Tensor) -> Tensor:
+def _residual(blocks: Part, x: Tensor) -> Tensor:
     for block in blocks:
         x = x + block.conv2(F.relu(block.conv1(x), inplace=True))
     return x

@@ -84,14 +84,14 @@ def restore_clip(
     windows: Iterable[Window]
     if options.mode == "tiled":
         windows = (centred_window(frame, config.num_frames, length) for frame in wanted)
-        spans = (tile_spans(size, config.feat_size, options.tile_overlap) for size in (height, width))
+        rows, columns = (tile_spans(size, config.feat_size, options.tile_overlap) for size in (height, width))
     else:
         windows = consecutive_windows(config.num_frames, length, wanted)
-        spans = ([whole_span(size, config.patch_size)] for size in (height, width))
+        rows, columns = ([whole_span(size, config.patch_size)] for size in (height, width))
     if device is not None:
         model = model.to(device)
     flows = flows if config.flow_source == "oracle" else None
-    return _restore(model, lq, flows, options.precision, windows, list(product(*spans)))
+    return _restore(model, lq, flows, options.precision, windows, list(product(rows, columns)))
 
 
 def to_frame(image: Tensor) -> np.ndarray:

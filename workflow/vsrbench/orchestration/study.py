@@ -73,7 +73,7 @@ def load_study(settings: dict[str, Any]) -> Study:
     """
     source = f"study {settings.get('study', '?')}"
     check_settings(settings, source)
-    defaults = {
+    defaults: dict[str, Any] = {
         "folders": {},
         "flow_weights": None,
         "baselines": [ANCHOR.name],
@@ -185,7 +185,7 @@ def _min_clip_size(settings: dict[str, Any], variants: dict[str, Variant]) -> di
     }
 
 
-def _check_metrics(metrics: list[str], source: str) -> None:
+def _check_metrics(metrics: list[str], source: str | Path) -> None:
     where = f"{source}: evaluation.metrics"
     for metric in metrics:
         check_known("metric", metric, METRICS, where)

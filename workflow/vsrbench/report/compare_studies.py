@@ -107,12 +107,13 @@ def compare_scores(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     for metric in SHOWN:
         digits = max(METRICS[metric].digits, MIN_DIGITS)
         table[metric] = (both[f"{metric}_b"] - both[f"{metric}_a"]).map(_signed(digits), na_action="ignore")
-    found = [
+    mean_a, spread_a, seeds_a, mean_b, spread_b, seeds_b = (
         both[f"{name}_{study}"].to_numpy(float)
         for study in "ab"
         for name in ("psnr_rgb", "psnr_rgb_spread", "seeds")
-    ]
-    p = pd.Series(stats.ttest_ind_from_stats(*found, equal_var=False).pvalue, index=both.index)
+    )
+    welch = stats.ttest_ind_from_stats(mean_a, spread_a, seeds_a, mean_b, spread_b, seeds_b, equal_var=False)
+    p = pd.Series(welch.pvalue, index=both.index)
     table["beyond seeds"] = (p < 0.05).map({True: "yes", False: "no"}).where(p.notna())
     for cost in COSTS:
         percent = 100 * (both[f"{cost}_b"] / both[f"{cost}_a"] - 1)
@@ -137,7 +138,7 @@ def _read(folder: Path) -> pd.DataFrame:
 
 def _settings(a: Path, b: Path) -> list[str]:
     """Settings whose values differ, of the variants that both studies have."""
-    changes = {}
+    changes: dict[tuple[str, str], list[str]] = {}
     for path in sorted(Path(a).glob("configs/*.yaml")):
         other = Path(b) / "configs" / path.name
         if other.is_file():
@@ -149,7 +150,7 @@ def _settings(a: Path, b: Path) -> list[str]:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

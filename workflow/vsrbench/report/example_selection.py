@@ -6,6 +6,7 @@ its first seed; the crop is where bicubic errs most.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from scipy.ndimage import uniform_filter
@@ -40,7 +41,7 @@ class Example:
 def find_examples(results: Results, files: StudyFiles) -> list[Example]:
     """One for each data set of which restored frames were kept, in folders named like the evaluations."""
     samples = {
-        tuple(path.parts[-3:-1]): path.with_suffix("")
+        (path.parts[-3], path.parts[-2]): path.with_suffix("")
         for path in sorted(files.evaluations, key=_seed, reverse=True)
     }
     found = (find_example(results, path, samples) for path in files.manifests)
@@ -79,7 +80,7 @@ def find_example(results: Results, manifest: Path, samples: dict[tuple[str, str]
         lq=lq,
         restored=restored,
         samples=folders,
-        psnr=scores.loc[(name, frame), names].to_dict(),
+        psnr=cast("dict[str, float]", scores.loc[(name, frame), names].to_dict()),
         gt=gt,
         crop=find_crop(restored[ANCHOR.name], gt),
     )

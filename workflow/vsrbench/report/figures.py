@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -83,7 +83,7 @@ def draw_costs(wide: pd.DataFrame, path: Path) -> None:
 def _draw_cost(axes: Axes, scores: pd.DataFrame, metric: str, cost: str) -> None:
     networks = scores[scores[cost].notna()]
     x, y = networks[cost], networks[metric]
-    bars = {"yerr": networks[f"{metric}_spread"].fillna(0)}
+    bars: dict[str, Any] = {"yerr": networks[f"{metric}_spread"].fillna(0)}
     if cost == "latency_ms":
         bars["xerr"] = [x - networks["latency_ms_q25"], networks["latency_ms_q75"] - x]
     axes.errorbar(x, y, **bars, fmt="none", ecolor=plot_style.BASELINE, elinewidth=0.8, zorder=2)
@@ -103,9 +103,9 @@ def _draw_cost(axes: Axes, scores: pd.DataFrame, metric: str, cost: str) -> None
 def pareto_front(cost: pd.Series, score: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Costs and scores, by rising cost, of what nothing beats that costs as little."""
     order = np.lexsort((-score, cost))
-    cost, score = cost.to_numpy()[order], score.to_numpy()[order]
-    best = np.concatenate([[True], score[1:] > np.maximum.accumulate(score)[:-1]])
-    return cost[best], score[best]
+    costs, scores = cost.to_numpy()[order], score.to_numpy()[order]
+    best = np.concatenate([[True], scores[1:] > np.maximum.accumulate(scores)[:-1]])
+    return costs[best], scores[best]
 
 
 def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
@@ -205,7 +205,7 @@ def _draw_budget(axes: Axes, rows: pd.DataFrame) -> None:
     x = rows["iterations"]
     axes.vlines(x, rows["low"], rows["high"], color=plot_style.INK, linewidth=1.1, zorder=2)
     axes.plot(x, rows["difference"], color=plot_style.VARIANT, linewidth=0.8, zorder=2)
-    for row in rows.itertuples():
+    for row in cast("Iterator[Any]", rows.itertuples()):
         face = _FACES.get(row.verdict, "white")
         axes.plot(
             row.iterations, row.difference, "o", color=plot_style.VARIANT, markerfacecolor=face, zorder=3
@@ -248,7 +248,7 @@ def draw_clips(results: Results, path: Path) -> None:
     names = [name for name in results.names if name not in ("full", *BASELINES)]
     with _by_dataset(path, results.datasets, names) as panels:
         for axes, dataset in zip(panels, results.datasets, strict=True):
-            scores = clips.loc[dataset, headline_metric(dataset)].unstack("clip")
+            scores = cast("pd.Series", clips.loc[dataset, headline_metric(dataset)]).unstack("clip")
             for height, name in enumerate(names):
                 if name not in scores.index:
                     continue

@@ -1,7 +1,9 @@
 """A study's questions and what the numbers answer, in words."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -51,7 +53,10 @@ def find_answers(results: Results, tidy: pd.DataFrame) -> list[Finding]:
     for name in results.names:
         if name in results.variants and name != "full":
             rows = headline[headline.index.get_level_values("variant") == name]
-            answers = [_answer(dataset, row) for (dataset, _), row in rows.iterrows()]
+            answers = [
+                _answer(dataset, row)
+                for (dataset, _), row in cast("Iterable[tuple[tuple[str, str], pd.Series]]", rows.iterrows())
+            ]
             variant = results.variants[name]
             findings.append(Finding(name, variant.title, variant.question, answers))
     return findings
@@ -100,14 +105,14 @@ def summarise_findings(results: Results, tidy: pd.DataFrame, findings: list[Find
 def _level(results: Results, tidy: pd.DataFrame, dataset: str) -> str:
     """What the full model reaches, and how far above the anchor baseline that is."""
     metric = headline_metric(dataset)
-    full = tidy.loc[(dataset, "full", metric)]
+    full = cast("pd.Series", tidy.xs((dataset, "full", metric)))
     said = (
         f"On {dataset} ({_number(full['clips'], 'clip')}, {_number(full['seeds'], 'seed')}) the full model "
         f"reaches {full['mean']:.2f} dB {METRICS[metric].label}"
     )
     if (dataset, ANCHOR.name, metric) not in tidy.index:
         return f"{said}."
-    row = tidy.loc[(dataset, ANCHOR.name, metric)]
+    row = cast("pd.Series", tidy.xs((dataset, ANCHOR.name, metric)))
     side = "above" if row["difference"] < 0 else "below"
     between = (
         "" if pd.isna(row["low"]) else f" (95 % interval {signed(-row['high'])} to {signed(-row['low'])})"

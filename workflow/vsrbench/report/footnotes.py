@@ -1,7 +1,7 @@
 """What a reader of the ablation table must know, found in the data: each function looks for one thing."""
 
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -51,9 +51,10 @@ def _how_averaged(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         "± is the standard deviation of the seeds' means."
     )
     frames = results.rows.groupby(["dataset", "clip"])["frame"].nunique()
+    lengths = frames.groupby("dataset").nunique()
     for dataset in results.datasets:
-        if frames[dataset].nunique() > 1 and (dataset, "full", "psnr_y") in tidy.index:
-            full = tidy.loc[(dataset, "full", "psnr_y")]
+        if lengths[dataset] > 1 and (dataset, "full", "psnr_y") in tidy.index:
+            full = cast("pd.Series", tidy.xs((dataset, "full", "psnr_y")))
             yield Remark(
                 f"{dataset}: clips differ in length. Averaged over frames, as some papers do, full would "
                 f"have {full['frame_mean']:.2f} dB PSNR Y instead of {full['mean']:.2f}."
@@ -80,7 +81,9 @@ def _how_compared(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     if not opened.empty:
         listed = ", ".join(
             f"{variant} ({dataset}) {_seeds_text(row.seeds_to_close)}"
-            for (dataset, variant, _), row in opened.iterrows()
+            for (dataset, variant, _), row in cast(
+                "Iterable[tuple[tuple[str, str, str], pd.Series]]", opened.iterrows()
+            )
         )
         yield Remark(f"Seeds that would settle what is open, if means and spreads stay: {listed}.")
 
@@ -106,7 +109,7 @@ def _seeds_text(seeds: float) -> str:
 def _unstable(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     """Networks whose scores vary between seeds far more than is usual in the study."""
     headline = tidy[tidy["headline"] & (tidy["seeds"] >= MIN_SEEDS)].droplevel("metric")
-    for dataset, rows in headline.groupby("dataset"):
+    for dataset, rows in cast("Iterable[tuple[str, pd.DataFrame]]", headline.groupby("dataset")):
         spread = rows["spread"].droplevel("dataset").drop(list(BASELINES), errors="ignore")
         found = spread.index[spread > UNSTABLE * spread.median()]
         if len(found):
@@ -142,7 +145,7 @@ def _other_degradation(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]
         if learnt != scored:
             yield Remark(
                 f"Scored on {scored} input but trained on {learnt}: not what it was made for.",
-                tuple(rows.groupby(["dataset", "variant"]).groups),
+                tuple(cast("Iterable[tuple[str, str]]", rows.groupby(["dataset", "variant"]).groups)),
             )
 
 
@@ -177,7 +180,8 @@ def given_exact_flow(variant: Variant | None) -> bool:
 
 def _infinite_psnr(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     infinite = np.isinf(results.rows[list(INFINITE)]).any(axis=1)
-    for dataset, rows in results.rows[infinite].groupby("dataset"):
+    found = results.rows[infinite].groupby("dataset")
+    for dataset, rows in cast("Iterable[tuple[str, pd.DataFrame]]", found):
         frames = len(rows[["clip", "frame"]].drop_duplicates())
         yield Remark(
             f"{dataset}: {frames} of the frames restored exactly by {', '.join(rows['variant'].unique())}. "

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def _panels(figure: Figure, top: float, aspects: list[float]) -> list[Axes]:
 def show(axes: Axes, picture: np.ndarray, title: str, **options) -> None:
     """A picture (h, w) or (h, w, 3) that fills its panel, with one or two lines above it."""
     axes.imshow(picture, aspect="auto", **options)
-    width = axes.get_position().width * axes.figure.get_figwidth()
+    width = axes.get_position().width * cast("Figure", axes.figure).get_figwidth()
     longest = max(map(len, title.split("\n")))
     size = 7.5 * min(1, width * CHARACTERS / longest)  # a long name must not run into the next panel
     weight = "bold" if title.startswith("full") else "normal"

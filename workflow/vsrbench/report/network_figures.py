@@ -15,7 +15,8 @@ from vsrbench.evaluation.inspect_network import Inspection, read_inspection
 from vsrbench.report.example_selection import Example
 from vsrbench.report.image_panels import BAR, aspect, colour_bar, draw_box, rows_of_panels, show
 
-SHARES = LogNorm(0.1, 100)  # percent of a token's attention
+MIN_SHARE = 0.1  # percent of a token's attention
+SHARES = LogNorm(MIN_SHARE, 100)
 ARROWS = 12  # along the shorter edge
 WHEEL = 201  # pixels
 FAINT = -128, 383  # a grey picture of 0 to 255 shown at half its contrast, lest it be taken for attention
@@ -26,13 +27,14 @@ def find_inspections(
     examples: Iterable[Example], files: Iterable[Path]
 ) -> list[tuple[Example, dict[str, Inspection]]]:
     """By variant, what was seen of each example; files are `<data set>/<variant>/seed_<seed>.safetensors`."""
-    files = {tuple(Path(file).parts[-3:-1]): Path(file) for file in files}
+    paths = [Path(file) for file in files]
+    inspected = {(path.parts[-3], path.parts[-2]): path for path in paths}
     found = []
     for example in examples:
         clip = example.clip
         inspections = {
             variant: read_inspection(file, clip.name)
-            for (dataset, variant), file in files.items()
+            for (dataset, variant), file in inspected.items()
             if dataset == clip.dataset
         }
         found.append(
@@ -53,10 +55,10 @@ def draw_flow(seen: list[tuple[Example, dict[str, Inspection]]], path: Path) -> 
 
     Colours give the direction, by the wheel at the end of a row, and the length; arrows give them again.
     """
-    seen = [(example, inspections["full"]) for example, inspections in seen if inspections["full"].flow.size]
-    rows = [_flow_aspects(example) for example, _ in seen]
+    full = [(example, inspections["full"]) for example, inspections in seen if inspections["full"].flow.size]
+    rows = [_flow_aspects(example) for example, _ in full]
     with rows_of_panels(path, rows) as (_, panels):
-        for (example, inspection), (whole, estimated, *known, wheel) in zip(seen, panels, strict=True):
+        for (example, inspection), (whole, estimated, *known, wheel) in zip(full, panels, strict=True):
             show(whole, example.gt, example.label)
             fields, titles = (
                 [inspection.flow],
@@ -161,7 +163,7 @@ def _veil(axes: Axes, share: np.ndarray) -> None:
     """Colour each patch of the picture in the axes by its share (rows, columns) in percent."""
     left, right, bottom, top = *axes.get_xlim(), *axes.get_ylim()
     axes.imshow(
-        np.maximum(share, SHARES.vmin),  # a logarithm knows no zero
+        np.maximum(share, MIN_SHARE),  # a logarithm knows no zero
         cmap="magma",
         norm=SHARES,
         alpha=VEIL,

@@ -21,9 +21,9 @@ VARIANT = "#d55e00"
 BASELINE = "#999999"
 INK = "#222222"
 FAINT = "#e3e3e3"
-GUIDE = {"color": INK, "linewidth": 0.8, "linestyle": (0, (4, 2))}
+GUIDE: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": (0, (4, 2))}
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib
     "font.size": 8,
     "axes.titlesize": 9,
@@ -57,7 +57,8 @@ def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     with mpl.rc_context(_STYLE):
         drawn = Figure((width, height))
         yield drawn
-        for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {})):
+        formats: dict[str, dict[str, Any]] = {".svg": {"metadata": {"Date": None}}, ".png": {}}
+        for suffix, options in formats.items():
             with atomic_write(path.with_suffix(suffix)) as partial:
                 drawn.savefig(partial, dpi=160, **options)
 
@@ -74,7 +75,7 @@ def marker(variant: str) -> dict[str, Any]:
 
 def line(variant: str, values: pd.Series | None = None) -> Line2D:
     """The full model's line is solid, a variant's dashed; `values` over their index."""
-    x, y = ([], []) if values is None else (values.index, values)
+    x, y = (np.array([]), np.array([])) if values is None else (values.index.to_numpy(), values.to_numpy())
     return Line2D(x, y, color=colour(variant), linestyle="-" if variant == "full" else (0, (4, 1.5)))
 
 

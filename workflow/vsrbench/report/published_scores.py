@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -71,7 +72,7 @@ def _measured(results: Results) -> Iterator[tuple]:
         for method, variant in OURS.items():
             if variant not in results.names:
                 continue
-            by_clip = clips.loc[(dataset, variant)].groupby("clip").mean()
+            by_clip = cast("pd.DataFrame", clips.loc[(dataset, variant)]).groupby("clip").mean()
             if whole:
                 by_clip.loc["average"] = by_clip.mean()
             for clip, scores in by_clip.iterrows():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import chain, product
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -221,7 +221,7 @@ def _places(results: Results, dataset: str, names: list[str]) -> dict[str, dict[
     ranked = [name for name in names if not given_exact_flow(results.variants.get(name))]
     clips = results.clips.loc[dataset]
     for metric in SHOWN:
-        scores = {name: clips.loc[name, metric].unstack("clip") for name in ranked}
+        scores = {name: cast("pd.Series", clips.loc[name, metric]).unstack("clip") for name in ranked}
         found = rank_variants(scores, higher_is_better=METRICS[metric].higher_is_better)
         for name, place in found.items():
             places[name][metric] = place
@@ -235,7 +235,7 @@ def _cells(costs: dict[str, float], scores: pd.DataFrame, places: dict[str, int]
         if metric not in scores.index:
             cells.append(Cell("n/a"))
             continue
-        mean, spread = scores.loc[metric, ["mean", "spread"]].astype(float)
+        mean, spread = scores.loc[metric, ["mean", "spread"]].to_numpy(float)
         text = short = f"{mean:.{digits}f}"
         if not np.isnan(spread):
             text = f"{mean:.{digits}f} ± {spread:.{digits}f}"
@@ -327,7 +327,7 @@ def effects_table(factorial: pd.DataFrame) -> Table:
     groups = {
         f"{dataset}, grid of {grid}": [
             Row(row.effect, [Cell(_difference(row.difference, row.low, row.high))])
-            for row in effects.itertuples()
+            for row in cast("Iterator[Any]", effects.itertuples())
         ]
         for (dataset, grid), effects in factorial.groupby(["dataset", "grid"], sort=False)
     }

@@ -106,7 +106,7 @@ def _of_other_code(artefacts: list[Artefact]) -> Iterator[Finding]:
     present = {step: code_digest(step) for step in STEPS}
     for artefact in artefacts:
         record = _record(artefact)
-        step, code = record.get("step"), record.get("code")
+        step, code = str(record.get("step")), record.get("code")
         if code is not None and code != present.get(step):
             line = f"{artefact.path}: {step} had code {code}, now {present.get(step)}"
             yield Finding(OTHER_CODE, artefact, line)

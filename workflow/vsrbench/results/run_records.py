@@ -64,9 +64,9 @@ def find_records(study_folder: Path) -> Iterator[Record]:
             f"{study_folder}: no study (configs/ is missing); name a folder such as results/demo"
         )
     is_current = _current(study_folder)
-    for config in sorted(study_folder.glob("configs/*.yaml")):
-        for run in filter(is_current, sorted(study_folder.glob(f"runs/{config.stem}/seed_*"))):
-            yield _training(study_folder, read_yaml(config), run, is_current)
+    for path in sorted(study_folder.glob("configs/*.yaml")):
+        for run in filter(is_current, sorted(study_folder.glob(f"runs/{path.stem}/seed_*"))):
+            yield _training(study_folder, read_yaml(path), run, is_current)
     study = {"study": study_folder.name}
     for name in BASELINES:
         config = study | {"variant": name, "seed": SEED}

@@ -7,9 +7,9 @@ Sharing the variance among variants would give shorter intervals, but none of th
 promise where one variant trains less reliably than the others (`docs/statistics.md`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, combinations, permutations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -76,7 +76,9 @@ def average_frames(rows: pd.DataFrame) -> pd.DataFrame:
         for frames in (rows, leave_out_exact(rows))
     )
     means = kept.groupby(keys, sort=False).mean().stack()
-    return pd.DataFrame({"frame_mean": means, "infinite": np.isinf(scores).groupby(keys).sum().stack()})
+    return pd.DataFrame(
+        {"frame_mean": means, "infinite": pd.DataFrame(np.isinf(scores)).groupby(keys).sum().stack()}
+    )
 
 
 def summarise(clips: pd.DataFrame) -> pd.DataFrame:
@@ -85,8 +87,14 @@ def summarise(clips: pd.DataFrame) -> pd.DataFrame:
     Takes what `average_clips` returns; index (dataset, variant, metric). `spread` is NaN with one seed.
     """
     keys = ["dataset", "variant", "metric"]
-    by_seed = clips.rename_axis("metric", axis=1).stack().dropna().groupby([*keys, "seed"], sort=False).mean()
-    return by_seed.groupby(keys, sort=False).agg(mean="mean", spread="std", seeds="size")
+    by_seed = (
+        cast("pd.Series", clips.rename_axis("metric", axis=1).stack())
+        .dropna()
+        .groupby([*keys, "seed"], sort=False)
+        .mean()
+    )
+    summary = by_seed.groupby(keys, sort=False).agg(mean="mean", spread="std", seeds="size")
+    return cast("pd.DataFrame", summary)
 
 
 def compare_with_full(
@@ -113,10 +121,10 @@ def compare_with_full(
     table["p_holm"] = table.groupby("metric")["p"].transform(correct_by_holm) if found else None
     margins = [margin if METRICS[metric].unit == "dB" else 0.0 for *_, metric in table.index]
     table["verdict"] = [
-        judge(row, METRICS[row.Index[-1]].higher_is_better, margin)
-        for row, margin in zip(table.itertuples(), margins, strict=True)
+        judge(row, METRICS[metric].higher_is_better, margin)
+        for (*_, metric), row, margin in zip(table.index, table.itertuples(), margins, strict=True)
     ]
-    families = table.groupby("metric")["p"].transform("count") if found else []
+    families: Iterable[int] = table.groupby("metric")["p"].transform("count") if found else []
     table["seeds_to_close"] = [
         seeds_to_close(row, margin, comparisons)
         for row, margin, comparisons in zip(table.itertuples(), margins, families, strict=True)
@@ -166,26 +174,30 @@ def factorial_effects(clips: pd.DataFrame, changes: dict[str, dict[str, Any]], m
     found = []
     for dataset, _, scores in _score_tables(clips[[metric]]):
         for corner in sorted((corner for corner in named if len(corner) > 1), key=len):
-            cells = {part: scores.get(named.get(part)) for part in map(frozenset, _subsets(corner))}
-            if any(cell is None for cell in cells.values()):
+            parts = [frozenset(part) for part in _subsets(corner)]
+            cells = {part: scores[named[part]] for part in parts if named.get(part) in scores}
+            if len(cells) < len(parts):
                 continue
-            for subject in map(frozenset, _subsets(corner)):
+            for subject in parts:
                 if subject:
                     contrast = sum(_weight(subject, corner, part) * cell for part, cell in cells.items())
                     effect = " x ".join(f"{key}: {value}" for key, value in sorted(subject))
-                    estimate = estimate_effect(_complete(contrast).to_numpy(float))
+                    estimate = estimate_effect(_complete(cast("pd.DataFrame", contrast)).to_numpy(float))
                     found.append([dataset, named[corner], effect, *estimate])
     return pd.DataFrame(found, columns=["dataset", "grid", "effect", *Estimate._fields])
 
 
-def _subsets(corner: frozenset) -> Iterator[tuple]:
+Changes = frozenset[tuple[str, Any]]
+
+
+def _subsets(corner: Changes) -> Iterator[tuple[tuple[str, Any], ...]]:
     ordered = sorted(corner)
     return chain.from_iterable(combinations(ordered, size) for size in range(len(ordered) + 1))
 
 
-def _weight(subject: frozenset, corner: frozenset, part: frozenset) -> float:
+def _weight(subject: Changes, corner: Changes, part: Changes) -> float:
     """Of the cell with the changes `part` in the contrast that is the effect of `subject`."""
-    return (-1) ** len(subject - part) / 2 ** len(corner - subject)
+    return float((-1) ** len(subject - part) / 2 ** len(corner - subject))
 
 
 def _score_tables(clips: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, pd.DataFrame]]]:
@@ -239,7 +251,7 @@ def _student(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _source_means(differences: np.ndarray, sources: list[str] | None) -> np.ndarray:
     """(..., sources): differences averaged over the seeds and over the clips of each source."""
-    by_clip = differences.mean(-2)
+    by_clip: np.ndarray = differences.mean(-2)
     if sources is None:
         return by_clip
     names = np.asarray(sources)

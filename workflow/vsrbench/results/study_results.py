@@ -169,7 +169,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         )
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; run the study again") from None
-    refuse_old_names(path, rows)
+    refuse_old_names(path, rows.columns)
     missing = [column for column in COLUMNS if column not in rows]
     if missing or rows.empty:
         fault = f"has no column {missing[0]}" if missing else "holds no row"
@@ -209,7 +209,7 @@ def check_complete(path: Path, rows: pd.DataFrame, manifest: Mapping[str, Any]) 
         raise InputError(f"{path}: has {twice} rows for frames that it has already scored; {_SCORE_AGAIN}")
 
 
-def _read(path: Path, take: Callable[[dict], dict]) -> dict[str, Any]:
+def _read(path: Path, take: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     check(path)
     try:
         return take(json.loads(path.read_text()))

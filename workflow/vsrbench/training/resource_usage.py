@@ -68,6 +68,7 @@ def energy_joules(device: torch.device) -> float | None:
     try:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+        millijoules: int = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        return millijoules / 1000
     except pynvml.NVMLError:
         return None

@@ -129,7 +129,8 @@ class Restoration:
 
 def _restore(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     flows = (batch["flows_forward"], batch["flows_backward"]) if "flows_forward" in batch else None
-    return network(_unit(batch["lq"]), flows)
+    restored: Tensor = network(_unit(batch["lq"]), flows)
+    return restored
 
 
 def _unit(frames: Tensor) -> Tensor:

@@ -136,7 +136,8 @@ class Trainer:
 
     def checkpoint_bytes(self) -> int:
         """Estimate the bytes of a checkpoint: weights, two moments, and an average or the result."""
-        return 4 * sum(values.nbytes for values in self.network.state_dict().values())
+        state_bytes: int = sum(values.nbytes for values in self.network.state_dict().values())
+        return 4 * state_bytes
 
     def resume(self) -> None:
         """Load the last intact checkpoint, if there is one."""
