@@ -31,7 +31,7 @@ wildcard_constraints:
     rate=r"[0-9.e-]+",
 
 
-# On a cluster these run beside Snakemake: too short for a job, or (sync) in want of a network, which nodes often lack.
+# On a cluster these run beside Snakemake: too short for a job, or (sync) in need of the internet, which nodes often lack.
 localrules:
     all,
     resolve_variant,

@@ -1,4 +1,4 @@
-"""A command that does what a test wants in place of the real one."""
+"""A stand-in for a real command, whose behaviour the test chooses."""
 
 from pathlib import Path
 

@@ -28,7 +28,7 @@ install() {
     if ! .venv/bin/python -m pip install --disable-pip-version-check --no-deps "$@" >"$log" 2>&1; then
         echo
         grep -v '^WARNING' "$log" | tail -n 5 >&2
-        fail "pip failed (above; the whole log is $log); mend the cause and run the same command again"
+        fail "pip failed (above; the whole log is $log); fix the cause and run the same command again"
     fi
     printf .
 }

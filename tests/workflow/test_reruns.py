@@ -132,7 +132,7 @@ def test_what_a_killed_rerun_left_out_is_made_though_the_table_is_there(finished
 def test_killed_study_goes_on(tmp_path):
     """SIGKILL for Snakemake and its jobs in the middle of training; the next start ends the study.
 
-    Until they are killed, another start is refused, whatever becomes of Snakemake's own lock.
+    Until they are killed, another start is refused, even if Snakemake's own lock is removed.
     """
     workflow = copy_of_the_workflow(tmp_path)
     workflow.study["variants"] = ["full"]

@@ -38,7 +38,7 @@ with faults_in_one_line():
     check_names(workflow.configfiles, config)
     STUDY = load_study(config)
     check_shares(STUDY, GPUS_PER_TRAINING)
-    read_destination()  # W&B's settings are needed last, and said to be wrong first
+    read_destination()  # W&B's settings are used last, but refused first
 
 CODE = {step: code_digest(step) for step in STEPS}
 
@@ -158,7 +158,7 @@ def results():
     """The files that a study ends with, and the numbers behind its table.
 
     Snakemake removes what a killed job gave, and while the table is up to date makes it again only where it is asked
-    for. Weights are not: whoever put them elsewhere would train anew.
+    for. Weights are not: moving them would repeat every training.
     """
     ends = ["tables/ablations.csv", "figures/comparison.png", "report.html", "wandb/mirrored"]
     return [*(f"results/{STUDY.name}/{end}" for end in ends), *evaluations(), *inspections(), *runtimes()]

@@ -1,4 +1,4 @@
-"""What is freed is used again, and not asked of the system anew."""
+"""Freed memory is reused instead of being requested from the system again."""
 
 import subprocess
 import sys

@@ -67,7 +67,7 @@ MEASURES = {
 }
 LONG_CLIP = "long_clip_memory"
 FIRST = 4  # a frame far enough from the clip's start
-SETTLING = 3  # steps until the C library keeps what a step frees; before, it asks the system for pages anew
+SETTLING = 3  # steps until the C library keeps what a step frees instead of asking for new pages
 
 _calls: Iterator[int]  # in a worker: its work
 

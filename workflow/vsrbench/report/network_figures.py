@@ -19,7 +19,7 @@ MIN_SHARE = 0.1  # percent of a token's attention
 SHARES = LogNorm(MIN_SHARE, 100)
 ARROWS = 12  # along the shorter edge
 WHEEL = 201  # pixels
-FAINT = -128, 383  # a grey picture of 0 to 255 shown at half its contrast, lest it be taken for attention
+FAINT = -128, 383  # shows a grey picture of 0 to 255 at half contrast, unlike attention
 VEIL = 0.7  # how much of the picture below a share of attention hides
 
 

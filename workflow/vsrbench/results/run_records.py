@@ -139,7 +139,9 @@ def read_history(log: Path) -> dict[int, dict[str, float]]:
             values = json.loads(line)
             iteration = values.pop("iteration")
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(f"{log}: line {number} records no iteration; remove it or train anew") from None
+            raise InputError(
+                f"{log}: line {number} records no iteration; remove it or repeat the training"
+            ) from None
         numbers = {key: value for key, value in values.items() if isinstance(value, int | float)}
         history.setdefault(iteration, {}).update(numbers)
     return {iteration: history[iteration] for iteration in sorted(history) if history[iteration]}
