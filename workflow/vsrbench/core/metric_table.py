@@ -20,6 +20,7 @@ class Metric:
 
     @property
     def label_with_unit(self) -> str:
+        """Name for axes and table heads, such as "PSNR Y (dB)"."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 

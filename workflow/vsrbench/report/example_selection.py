@@ -35,6 +35,7 @@ class Example:
 
     @property
     def label(self) -> str:
+        """Data set and clip, one a line, for a panel's title."""
         return f"{self.clip.dataset}\n{self.clip.name}"
 
 

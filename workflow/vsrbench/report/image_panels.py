@@ -92,4 +92,5 @@ def aspect(picture: np.ndarray) -> float:
 
 
 def describe_size(picture: np.ndarray) -> str:
+    """Return width x height in pixels of a picture (h, w) or (h, w, 3)."""
     return f"{picture.shape[1]} x {picture.shape[0]}"

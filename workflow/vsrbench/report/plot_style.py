@@ -64,6 +64,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def colour(variant: str) -> str:
+    """Return the colour of a variant's marks: one for the full model, one for all others."""
     return FULL if variant == "full" else VARIANT
 
 

@@ -100,6 +100,7 @@ class Results:
 
     @property
     def datasets(self) -> list[str]:
+        """Data sets that were scored, in the order of the evaluations."""
         return list(self.rows["dataset"].unique())
 
     @property
