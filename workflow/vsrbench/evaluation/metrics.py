@@ -30,6 +30,7 @@ _ROWS = 96  # rows computed at a time, so that they stay in the processor's cach
 def psnr(restored: Frames, gt: Frames, *, channel: str = "rgb", crop_border: int = 0) -> float | np.ndarray:
     """Compute the peak signal-to-noise ratio in dB, peak 255; infinite for identical frames.
 
+    Frames are uint8 RGB (h, w, 3), which give a number, or (n, h, w, 3), which give one for each frame.
     `channel` is `rgb` (mean squared error over all pixels and the three channels) or `y`. `crop_border`
     pixels are cropped from each edge. Raises InputError as `psnr_ssim` does.
     """
@@ -39,7 +40,8 @@ def psnr(restored: Frames, gt: Frames, *, channel: str = "rgb", crop_border: int
 def ssim(restored: Frames, gt: Frames, *, channel: str = "rgb", crop_border: int = 0) -> float | np.ndarray:
     """Compute the structural similarity (Wang et al. 2004), in [-1, 1], 1 for identical frames.
 
-    `channel` is `rgb` (mean of the three channels) or `y`. `crop_border` pixels are cropped from each edge.
+    Takes frames as `psnr` does. `channel` is `rgb` (mean of the three channels) or `y`. `crop_border`
+    pixels are cropped from each edge.
     As in the authors' released ssim_index.m: Gaussian window of 11 x 11, sigma 1.5, only where it fits inside
     the frame; K1 0.01, K2 0.03, dynamic range 255; variances without sample correction; no downsampling.
     Raises InputError as `psnr_ssim` does.
@@ -53,8 +55,9 @@ def psnr_ssim(
 ) -> dict[str, float | np.ndarray]:
     """Compute the four metrics of `PSNR_SSIM` in one pass, on `device` (by default that of `restored`).
 
-    Raises InputError if the frames are not uint8 RGB of one shape, or are smaller than SSIM's window of 11 x
-    11 pixels after cropping.
+    PSNR is in dB, SSIM in [-1, 1]; a number for one frame (h, w, 3), one for each of (n, h, w, 3). Raises
+    InputError if the frames are not uint8 RGB of one shape, or are smaller than SSIM's window of 11 x 11
+    pixels after cropping.
     """
     x, y = as_stacks(restored, gt, device=device)
     crop = slice(crop_border, -crop_border or None)
@@ -84,8 +87,9 @@ def lpips(
 ) -> float | np.ndarray:
     """Compute LPIPS (Zhang et al. 2018), version 0.1, with the backbone `net` (alex or squeeze).
 
-    At least 0, and 0 for identical frames. The backbone is read from the folder `weights` or torch's cache.
-    Raises InputError if neither has it, and if the frames are not uint8 RGB of one shape.
+    Takes frames as `psnr` does. At least 0, and 0 for identical frames. The backbone is read from the folder
+    `weights` or torch's cache. Raises InputError if neither has it, and if the frames are not uint8 RGB of
+    one shape.
     """
     metric = load_lpips(net, weights)
     if metric is None:

@@ -43,19 +43,20 @@ class Estimate(NamedTuple):
 
 
 def average_clips(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means over the frames of a clip: index (dataset, variant, seed, clip), one column for each metric.
+    """Average each metric over the frames of a clip.
 
-    What `leave_out_exact` leaves out is in no mean.
+    Index (dataset, variant, seed, clip), one column for each metric. What `leave_out_exact` leaves out is in
+    no mean.
     """
     keys = ["dataset", "variant", "seed", "clip"]
     return leave_out_exact(rows)[keys + list(METRICS)].groupby(keys, sort=False).mean()
 
 
 def leave_out_exact(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with NaN for the PSNR of every network on frames that any of them restored exactly.
+    """Return a copy of the rows with NaN as PSNR of every network on frames that any restored exactly.
 
-    There the PSNR is infinite. Were it left out of that one network's mean alone, the others would be held
-    against it on other, and harder, frames.
+    There the PSNR is infinite. Leaving it out of that network's mean alone would compare the others on
+    different, and harder, frames.
     """
     rows = rows.copy()
     frames = [rows["dataset"], rows["clip"], rows["frame"]]
@@ -65,7 +66,7 @@ def leave_out_exact(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def average_frames(rows: pd.DataFrame) -> pd.DataFrame:
-    """The average of other papers, `frame_mean`: every frame counts alike, so that long clips count more.
+    """Average over all frames, as some papers do: in `frame_mean`, long clips count more.
 
     Index (dataset, variant, metric). `infinite` counts the frames that were restored exactly, over all seeds;
     `leave_out_exact` says what becomes of them.
@@ -84,7 +85,8 @@ def average_frames(rows: pd.DataFrame) -> pd.DataFrame:
 def summarise(clips: pd.DataFrame) -> pd.DataFrame:
     """`mean` over clips, then seeds; `spread`, the standard deviation of the seeds' means; number of `seeds`.
 
-    Takes what `average_clips` returns; index (dataset, variant, metric). `spread` is NaN with one seed.
+    Takes what `average_clips` returns; index (dataset, variant, metric); in the metric's unit. `spread` has
+    one degree of freedom less than seeds, and is NaN with one seed.
     """
     keys = ["dataset", "variant", "metric"]
     by_seed = (
@@ -100,7 +102,7 @@ def summarise(clips: pd.DataFrame) -> pd.DataFrame:
 def compare_with_full(
     clips: pd.DataFrame, sources: Mapping[tuple[str, str], str] | None = None, margin: float = 0.0
 ) -> pd.DataFrame:
-    """Every variant's difference from `full`, paired by seed and clip; index (dataset, variant, metric).
+    """Compare every variant with `full`, paired by seed and clip; index (dataset, variant, metric).
 
     Columns: an `Estimate`; the numbers of seeds and clips paired; `p_holm`, the p-value after Holm's
     correction over the study's comparisons of one metric; `verdict` (`judge`) and `seeds_to_close`. `sources`
@@ -133,7 +135,7 @@ def compare_with_full(
 
 
 def judge(row: Any, higher_is_better: bool, margin: float) -> str:
-    """`better`, `worse`, `equivalent`, `open`, or "" where there is no interval.
+    """Return `better`, `worse`, `equivalent`, `open`, or "" where there is no interval.
 
     Better and worse hold after Holm's correction. Equivalent: the interval lies within +-`margin`, which is
     two one-sided tests at 2.5 % each.
@@ -146,7 +148,7 @@ def judge(row: Any, higher_is_better: bool, margin: float) -> str:
 
 
 def seeds_to_close(row: Any, margin: float, comparisons: int) -> float:
-    """The seeds that would settle an open comparison if its mean and spread stayed as they are.
+    """Estimate the seeds that would settle an open comparison if its mean and spread stayed as they are.
 
     Settled: resolved among `comparisons` with a chance of `POWER`, or with an interval within +-`margin`.
     NaN where the comparison is not open, infinite beyond `MAX_SEEDS`.
@@ -163,7 +165,7 @@ def seeds_to_close(row: Any, margin: float, comparisons: int) -> float:
 
 
 def factorial_effects(clips: pd.DataFrame, changes: dict[str, dict[str, Any]], metric: str) -> pd.DataFrame:
-    """Main effects and interactions, wherever the variants form a grid around `full`.
+    """Estimate main effects and interactions wherever the variants form a grid around `full`.
 
     `changes` gives what each variant changes, {} for `full`. A grid is a variant of several changes with
     the variants of each part of them. The effect of one change is its mean over the grid; the interaction
@@ -213,7 +215,7 @@ def _score_tables(clips: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, pd.
 
 
 def pair(scores: pd.DataFrame, others: pd.DataFrame, *, scored_once: bool = False) -> pd.DataFrame:
-    """`scores` minus `others`, both tables of seeds x clips, over the seeds and clips that both have.
+    """Subtract `others` from `scores`, both tables of seeds x clips, over the seeds and clips that both have.
 
     What was `scored_once`, having no seeds, is compared with every seed of the others.
     """
@@ -226,11 +228,12 @@ def _complete(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def estimate_effect(differences: np.ndarray, sources: list[str] | None = None) -> Estimate:
-    """Mean difference and its 95 % intervals; differences are (..., seeds, clips), in the metric's unit.
+    """Estimate the mean difference and its 95 % intervals.
 
-    On the scored clips: Student's t over the seeds' means. For other clips: half-widths of that interval
-    and of the one over the sources' means (of clips, where `sources` is None) added in quadrature (MOVER,
-    Zou and Donner 2008), which in simulation covers 95 to 99 %; NaN with fewer than three sources.
+    `differences` are (..., seeds, clips), in the metric's unit, as is the estimate. On the scored clips:
+    Student's t over the seeds' means. For other clips: half-widths of that interval and of the one over the
+    sources' means (of clips, where `sources` is None) added in quadrature (MOVER, Zou and Donner 2008), which
+    in simulation covers 95 to 99 %; NaN with fewer than three sources.
     """
     mean, half, p = _student(differences.mean(-1))
     across = _student(_source_means(differences, sources))[1]
@@ -259,7 +262,7 @@ def _source_means(differences: np.ndarray, sources: list[str] | None) -> np.ndar
 
 
 def rank_variants(scores: Mapping[str, pd.DataFrame], *, higher_is_better: bool) -> dict[str, int]:
-    """By name, `BEST`, `SECOND_BEST` or `TIED` for best; `scores` are tables of seeds x clips.
+    """Return by name `BEST`, `SECOND_BEST` or `TIED` for best; `scores` are tables of seeds x clips.
 
     Tied for best are all that no other is shown to beat. There is no second best beside a tie, and no place
     at all with fewer than three seeds.
@@ -303,7 +306,7 @@ def _p_of_lead(scores: Mapping[str, pd.DataFrame], name: str, other: str, higher
 
 
 def resolvable_difference(deviation: float, seeds: int, comparisons: int) -> float:
-    """The smallest difference that `seeds` paired runs resolve with a chance of `POWER`.
+    """Return the smallest difference that `seeds` paired runs resolve with a chance of `POWER`.
 
     `deviation` is the standard deviation of one run's score, the same for both networks; the level is that
     of Holm's first step among `comparisons`. NaN with fewer than three seeds.
@@ -320,7 +323,7 @@ def resolvable_difference(deviation: float, seeds: int, comparisons: int) -> flo
 
 
 def seeds_to_resolve(difference: float, deviation: float, comparisons: int) -> int | None:
-    """The fewest seeds that resolve `difference` with a chance of `POWER`; None beyond `MAX_SEEDS`."""
+    """Return the fewest seeds that resolve `difference` with a chance of `POWER`; None beyond `MAX_SEEDS`."""
     return next(
         (
             seeds
@@ -332,6 +335,6 @@ def seeds_to_resolve(difference: float, deviation: float, comparisons: int) -> i
 
 
 def correct_by_holm(p: pd.Series) -> pd.Series:
-    """Holm's step-down correction of p-values; NaN ones are no comparisons."""
+    """Correct p-values by Holm's step-down method (Holm 1979); NaN ones are not counted as comparisons."""
     ordered = p.dropna().sort_values()
     return (ordered * np.arange(len(ordered), 0, -1)).cummax().clip(upper=1).reindex(p.index)
