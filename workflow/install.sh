@@ -1,5 +1,5 @@
 #!/bin/sh
-# Create .venv with the pinned packages. What the machine lacks is said in one line.
+# Create .venv with the pinned packages. Report what the machine lacks in one line.
 set -eu
 cd "$(dirname "$0")/.."
 fail() { echo "install: $1" >&2; exit 1; }

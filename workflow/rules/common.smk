@@ -181,7 +181,7 @@ def failures():
 
 
 def lock_study():
-    """Before the first job: hold the study against other starts. Dry runs and jobs have no hooks, and do not."""
+    """Lock the study before the first job. Dry runs and jobs have no hooks, and take no lock."""
     with faults_in_one_line():
         hold_study(Path("results", STUDY.name))
 

@@ -58,7 +58,7 @@ def compare_loading(rounds: int = 5, seconds: float = 1.5) -> dict[str, float]:
 def compare_imresize(rounds: int = 9) -> dict[str, float]:
     """Median milliseconds to make a quarter of a 1280 x 720 frame in float32, and of a loop in numpy.
 
-    Processor time of one thread each, five frames in turns, so that other work on the machine tells little.
+    Processor time of one thread each, five frames in turns, so that other load hardly matters.
     """
     torch.set_num_threads(1)
     frame = np.random.default_rng(0).random((HEIGHT, WIDTH, 3), dtype=np.float32)

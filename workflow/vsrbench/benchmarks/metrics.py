@@ -22,7 +22,7 @@ def compare_with_scikit_image(rounds: int = 9) -> dict[str, float]:
     """Median milliseconds a frame of both, and their ratio.
 
     Processor time of one thread each, since scikit-image has no more, in turns, so that other work on the
-    machine tells little.
+    machine hardly matters.
     """
     torch.set_num_threads(1)
     random = np.random.default_rng(0)

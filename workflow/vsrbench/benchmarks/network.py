@@ -75,7 +75,7 @@ _calls: Iterator[int]  # in a worker: its work
 def compare_restoring(
     names: list[str], size: tuple[int, int], rounds: int, sizes: dict[str, int]
 ) -> Iterator[Row]:
-    """Seconds for one more frame of a clip of noise, once the network is at it, and peaks of memory."""
+    """Time one more frame of a clip of noise after warm-up, and record peaks of memory."""
     length = 3 * rounds + 16
     works = {"plain_tiled": partial(_plain_windows, size, length, sizes)}
     works |= {name: partial(_windows, MEASURES[name], size, length, sizes) for name in names}
