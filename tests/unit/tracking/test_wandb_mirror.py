@@ -126,7 +126,7 @@ def test_a_run_interrupted_twice_is_one_run_without_gaps_or_repeats(study):
 def test_a_training_killed_twice_is_mirrored_as_if_nobody_had(tmp_path):
     study = tmp_path / "results" / "tiny"
     (study / "configs").mkdir(parents=True)
-    settings = {"iterations": 120, "log_interval": 5, "checkpoint_interval": 10, "validation_interval": 30}
+    settings = {"iterations": 60, "log_interval": 2, "checkpoint_interval": 5, "validation_interval": 20}
     config = write_variant(study / "configs" / "full.yaml", training=settings)
     files = {"config": config} | write_stores(tmp_path)
     run = study / "runs" / "full" / "seed_1"
@@ -140,7 +140,7 @@ def test_a_training_killed_twice_is_mirrored_as_if_nobody_had(tmp_path):
     assert list(folders(study)) == ["full-seed_1"]
     rows = history(inspect(folders(study)["full-seed_1"]))
     logged = read_history(undisturbed / "train.jsonl")
-    assert [row["_step"] for row in rows] == list(logged) == list(range(5, 121, 5))
+    assert [row["_step"] for row in rows] == list(logged) == list(range(2, 61, 2))
     for row in rows:
         for key in ("loss", "gradient_norm", "learning_rate", "validation_psnr_rgb"):
             assert row.get(key) == logged[row["_step"]].get(key)

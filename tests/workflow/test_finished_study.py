@@ -1,13 +1,15 @@
-"""What an edit repeats: mathematics what depends on it, words nothing. And a killed study goes on."""
+"""What a finished study hands over, and what an edit repeats; one file, so that one worker runs the study."""
 
-import os
-import signal
+import fcntl
+import shutil
 import subprocess
-import time
+import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
-from workflow_copy import copy_of_the_workflow
+from browser import CHROMIUM, open_browser, open_category
 
 from vsrbench.data.clips import write_frame
 
@@ -126,38 +128,82 @@ def test_what_a_killed_rerun_left_out_is_made_though_the_table_is_there(finished
         assert planned_jobs(finished)[rule] == 1
     finally:
         aside.rename(path)
-    assert planned(finished) == set()
 
 
-def test_killed_study_goes_on(tmp_path):
-    """SIGKILL for Snakemake and its jobs in the middle of training; the next start ends the study.
+FIGURES = {
+    "differences",
+    "costs",
+    "comparison",
+    "errors",
+    "profiles",
+    "flow",
+    "attention",
+    "clips",
+    "training",
+}
 
-    Until they are killed, another start is refused, even if Snakemake's own lock is removed.
-    """
-    workflow = copy_of_the_workflow(tmp_path)
-    workflow.study["variants"] = ["full"]
-    target = "results/tiny/runs/full/seed_1/weights.safetensors"
-    with open(tmp_path / "first.log", "w") as log:
-        process = subprocess.Popen(
-            workflow.command("--cores", "2", "--", target),
-            cwd=workflow.folder,
-            env=workflow.environment(),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        started = workflow.folder / "results" / "tiny" / "runs" / "full" / "seed_1"
-        deadline = time.monotonic() + 300
-        while not started.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert started.exists(), (tmp_path / "first.log").read_text()
-        os.killpg(process.pid, signal.SIGSTOP)
-        second = workflow.snakemake("--nolock", "--", target)
-        assert second.returncode != 0
-        assert "results/tiny/.lock: held by another run of this study; wait for it" in second.stdout
-        assert workflow.snakemake("-n", "--nolock", "--ignore-incomplete", "--", target).returncode == 0
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    result = workflow.snakemake("--nolock", "--rerun-incomplete", "--", target)
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; Debian's package chromium has it")
+def test_snakemakes_report_is_one_file_that_shows_every_figure_and_the_tables(finished, tmp_path):
+    result = finished.snakemake("--report", str(tmp_path / "report.html"))
     assert result.returncode == 0, result.stdout
-    assert (workflow.folder / target).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    with open_browser(tmp_path / "profile") as browser:
+        browser.open(tmp_path / "report.html")
+        open_category(browser, "Figures")
+        rows = "[...document.querySelectorAll('tr')].filter((row) => row.querySelector('a[iconname=eye]'))"
+        names = browser.evaluate(f"{rows}.map((row) => row.innerText.trim())")
+        assert set(names) == FIGURES
+        for number in range(len(names)):
+            browser.evaluate("window.before = document.images[document.images.length - 1].src")
+            browser.evaluate(f"{rows}[{number}].querySelector('a[iconname=eye]').click()")
+            last = "document.images[document.images.length - 1]"
+            browser.wait_for(f"{last}.src != window.before && {last}.naturalWidth > 200")
+
+        browser.open(tmp_path / "report.html")
+        open_category(browser, "Tables")
+        browser.evaluate("document.querySelector('a[iconname=eye]').click()")
+        browser.wait_for("document.querySelector('iframe') !== null")
+        text = browser.in_frame("document.querySelector('#table-1 table').innerText")
+        assert all(variant in text for variant in (*finished.study["variants"], "bicubic"))
+        assert browser.errors == [] and browser.outgoing() == []
+
+
+@pytest.fixture
+def make(finished):
+    """Start the finished study as `make study` does."""
+    folder = finished.folder
+    shutil.copy(folder / "study.yaml", folder / "workflow" / "config" / "tiny.yaml")
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    yield partial(
+        subprocess.Popen,
+        ["sh", "workflow/run_study.sh"],
+        cwd=folder,
+        env=finished.environment(STUDY="tiny"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    (folder / ".venv").unlink()
+
+
+def test_the_last_words_are_the_address_of_the_report(finished, make):
+    """Also where there was nothing left to do."""
+    process = make()
+    text, _ = process.communicate()
+    assert process.returncode == 0, text
+    assert "Nothing to be done" in text
+    page = finished.folder / "results" / "tiny" / "report.html"
+    assert text.splitlines()[-1] == f"The report: {page.as_uri()}"
+
+
+def test_a_start_by_make_waits_for_one_by_hand(finished, make):
+    results = finished.folder / "results" / "tiny"
+    (results / "wandb" / "mirrored").unlink()
+    with open(results / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = make()
+        assert process.stdout.readline() == "study: waiting for another run of tiny to end ...\n"
+    text, _ = process.communicate()
+    assert process.returncode == 0, text
+    assert (results / "wandb" / "mirrored").is_file()
