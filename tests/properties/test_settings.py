@@ -1,17 +1,24 @@
 """Settings are either accepted, and then fit for use, or refused with one line."""
 
+import os
+import re
+import signal
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields, replace
+from io import StringIO
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from snakemake import cli
 
 from models import CHOICES, ModelConfig, build_model
 from vsrbench.core.config import ROOT, SCHEMAS, TrainingConfig, load_variant, read_yaml
 from vsrbench.core.errors import InputError
-from vsrbench.orchestration.study import load_study
+from vsrbench.orchestration.study import Study, load_study
 from vsrbench.training.lr_schedule import learning_rate
 
 DEMO = read_yaml(ROOT / "workflow" / "config" / "demo.yaml")
@@ -159,18 +166,51 @@ def studies(draw) -> dict:
     return study
 
 
-@given(content=studies())
-def test_a_study_is_accepted_or_refused_in_one_line(tmp_path_factory, content):
-    folder = tmp_path_factory.getbasetemp()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An empty working folder, with what a Snakefile changes in its process put back afterwards."""
+    folder = tmp_path_factory.mktemp("studies")
+    handler = signal.getsignal(signal.SIGUSR1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setenv("PATH", os.environ["PATH"])
         patch.delenv("VSRBENCH_DATA", raising=False)
         patch.delenv("VSRBENCH_LPIPS_WEIGHTS", raising=False)
-        try:
-            study = load_study(yaml.safe_load(yaml.safe_dump(content, sort_keys=False)))
-        except InputError as error:
-            return refusal(error)
-    for variant in study.variants.values():
+        yield folder
+    signal.signal(signal.SIGUSR1, handler)
+
+
+def accepted(content: dict) -> Study | None:
+    """The study, or None where it is refused in one line."""
+    try:
+        return load_study(yaml.safe_load(yaml.safe_dump(content, sort_keys=False)))
+    except InputError as error:
+        return refusal(error)
+
+
+@given(content=studies())
+def test_a_study_is_accepted_or_refused_in_one_line(folder, content):
+    study = accepted(content)
+    for variant in study.variants.values() if study else ():
         path = folder / "variant.yaml"
         path.write_text(yaml.safe_dump(variant.to_dict(), sort_keys=False))
         assert replace(load_variant(path), changes={}) == replace(variant, changes={})
+
+
+@settings(max_examples=40)  # a quarter is accepted
+@given(content=studies())
+def test_the_workflow_plans_what_is_accepted_and_refuses_the_rest_in_one_line(folder, content):
+    """Dry runs in this process, where each takes a second; those of a user are in tests/workflow."""
+    study = accepted(content)
+    Path("study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    output = StringIO()
+    with redirect_stdout(output), redirect_stderr(output), pytest.raises(SystemExit) as end:
+        cli.main(["-n", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml", "--cores", "2"])
+    said = output.getvalue()
+    assert "Traceback" not in said
+    if study is None:
+        assert end.value.code == 1
+        assert said.count("WorkflowError") == 1
+    else:
+        assert end.value.code == 0, said
+        assert re.search(r"^train +\d+$", said, re.MULTILINE), said
