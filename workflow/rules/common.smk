@@ -42,11 +42,14 @@ with faults_in_one_line():
 
 CODE = {step: code_digest(step) for step in STEPS}
 
-# What stands above the tables, and what they regard as equivalent.
+# What tables and figures leave out and regard as equivalent.
+JUDGING = {"margin": STUDY.settings["equivalence_margin"], "exclude": STUDY.settings["exclude"]}
+
+# What stands above the tables besides.
 HEADING = {
     "title": STUDY.settings["title"],
     "note": STUDY.settings.get("note", ""),
-    "margin": STUDY.settings["equivalence_margin"],
+    **JUDGING,
 }
 
 # How frames are restored and scored.
@@ -68,7 +71,7 @@ def step_fingerprint(step, variant):
         "evaluate": SCORING,
         "measure_runtime": {**STUDY.settings["runtime"], **RESTORING, "model": resolved["model"]},
         "make_tables": HEADING,
-        "make_figures": {"margin": HEADING["margin"]},
+        "make_figures": JUDGING,
         "make_report": HEADING,
     }
     return {"code": CODE[step], **settings.get(step, {})}

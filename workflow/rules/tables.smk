@@ -54,7 +54,7 @@ rule make_figures:
     log:
         "results/{study}/logs/make_figures.log",
     params:
-        margin=HEADING["margin"],
+        judging=lambda wildcards: JUDGING,  # by a function, whose result may hold braces
     script:
         "../scripts/make_figures.py"
 

@@ -8,5 +8,5 @@ from vsrbench.results.study_results import StudyFiles
 make_figures(
     StudyFiles.from_inputs(snakemake.input),  # noqa: F821
     Path(snakemake.output[0]).parent,  # noqa: F821
-    margin=snakemake.params.margin,  # noqa: F821
+    **snakemake.params.judging,  # noqa: F821
 )

@@ -74,6 +74,11 @@ def test_clips_must_hold_the_largest_window_and_tile(settings):
         ({"evaluate_on": {"vid4": "required"}}, "vid4 needs the folder .*Vid4/GT; get Vid4"),
         ({"tune": TUNE | {"seeds": [2, 9]}}, "tune.seeds: 2 is a seed of the study; choose another"),
         ({"tune": TUNE | {"learning_rates": [0.1]}}, "tune.learning_rates: .* is too short"),
+        (
+            {"exclude": [{"dataset": "reds4", "clip": "000", "reason": "dark"}]},
+            "exclude.0.dataset: unknown data set 'reds4'; expected one of photo_motion, vid4",
+        ),
+        ({"exclude": [{"dataset": "vid4", "clip": "city"}]}, "exclude.0: 'reason' is a required property"),
         ({"budgets": [6]}, "budgets: 6 is not below full's training.iterations 6"),
         ({"seeds": [2**32]}, "seeds.0: 4294967296 is greater than the maximum"),
         ({"runtime": {"sizes": [[32, 0]], "budget_seconds": 1}}, "runtime.sizes.0.1: 0 is less than"),

@@ -188,6 +188,33 @@ def test_budgets_are_compared_each_with_its_own_full_model(tmp_path):
     assert "Differences from full by training budget" in text and "250 it." in text
 
 
+def test_excluded_clip_is_left_out_with_its_reason(tmp_path):
+    files = write_study(tmp_path / "demo", effects={"full": (0.0, 0.15), "fcsa": (-0.3, 0.4)})
+    without = [{"dataset": "photo_motion", "clip": "rocket_1", "reason": "Its sky is black"}]
+    make_tables(files, tmp_path / "tables", title="Demo", note="", exclude=without)
+    assert "photo_motion: rocket_1 is left out: Its sky is black." in page(tmp_path)
+    rows = pd.concat([pd.read_csv(path) for path in files.evaluations])
+    kept = rows[(rows["dataset"] == "photo_motion") & (rows["clip"] != "rocket_1")]
+    expected = kept.groupby(["variant", "clip"])["psnr_rgb"].mean().groupby("variant").mean()
+    wide = pd.read_csv(tmp_path / "tables" / "ablations.csv").query("dataset == 'photo_motion'")
+    assert dict(zip(wide["variant"], wide["psnr_rgb"], strict=True)) == pytest.approx(dict(expected))
+    assert set(wide["clips"]) == {3}
+
+
+@pytest.mark.parametrize(
+    ("clips", "said"),
+    [
+        (["rocket_9"], "photo_motion: unknown clip 'rocket_9'; expected one of chelsea_0, .*rocket_1$"),
+        (["chelsea_0", "chelsea_1", "rocket_0", "rocket_1"], "no clip of photo_motion is left"),
+    ],
+)
+def test_exclusions_that_cannot_be_are_refused(tmp_path, clips, said):
+    files = write_study(tmp_path / "demo", effects={"full": (0.0, 0.15)})
+    exclude = [{"dataset": "photo_motion", "clip": clip, "reason": "it is odd"} for clip in clips]
+    with pytest.raises(InputError, match=f"exclude: {said}"):
+        read_results(files, exclude=exclude)
+
+
 def test_tuning_is_told_with_the_edges(tmp_path):
     effects = {"full": (0.0, 0.15), "fcsa": (-0.3, 0.4)}
     files = write_study(tmp_path / "demo", effects=effects)

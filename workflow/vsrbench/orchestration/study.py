@@ -79,6 +79,7 @@ def load_study(settings: dict[str, Any]) -> Study:
         "baselines": [ANCHOR.name],
         "equivalence_margin": 0.05,
         "budgets": [],
+        "exclude": [],
         "tune": None,
     }
     settings = defaults | settings
@@ -141,6 +142,9 @@ def check_settings(settings: dict[str, Any], source: str | Path) -> None:
     for name in settings.get("folders", {}):
         if name in DATA_SETS:
             raise InputError(f"{source}: folders.{name}: is the name of a data set; choose another name")
+    for index, excluded in enumerate(settings.get("exclude", ())):
+        scored = (*settings["evaluate_on"], *settings.get("folders", ()))
+        check_known("data set", excluded["dataset"], scored, f"{source}: exclude.{index}.dataset")
     _check_baselines(settings, source)
     _check_metrics(settings["evaluation"]["metrics"], source)
     if both := set(settings["seeds"]).intersection((settings.get("tune") or {}).get("seeds", ())):

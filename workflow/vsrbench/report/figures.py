@@ -1,6 +1,6 @@
 """Figures of a study's numbers: quality against cost, training, differences from the full model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,12 @@ from vsrbench.report.frame_figures import draw_comparison, draw_errors, draw_pro
 from vsrbench.report.network_figures import draw_attention, draw_flow, find_inspections
 from vsrbench.report.tables import budget_table, tidy_table, wide_table
 from vsrbench.results.run_records import read_history
-from vsrbench.results.study_results import Results, StudyFiles, read_results, run_of
+from vsrbench.results.study_results import Exclusion, Results, StudyFiles, read_results, run_of
 
 
-def make_figures(files: StudyFiles, folder: Path, margin: float = Results.margin) -> None:
+def make_figures(
+    files: StudyFiles, folder: Path, margin: float = Results.margin, exclude: Sequence[Exclusion] = ()
+) -> None:
     """Write the figures that `figure_list.figures_of` names as SVG and PNG.
 
     Restored frames lie in the folders named like the evaluations, training logs beside the provenance.
@@ -34,7 +36,7 @@ def make_figures(files: StudyFiles, folder: Path, margin: float = Results.margin
     frames = [path.with_suffix("") for path in files.evaluations if path.with_suffix("").is_dir()]
     made = origin("make_figures", *files.measured, *files.inspections, *logs.values(), *frames)
     check(*logs.values(), *frames)
-    results = read_results(files, margin)
+    results = read_results(files, margin, exclude)
     tidy = tidy_table(results)
     logs = {run_of(path): path.with_name("train.jsonl") for path in files.provenance}
     logs = {run: log for run, log in logs.items() if run[0] in results.variants}

@@ -27,6 +27,7 @@ class Remark(NamedTuple):
 def find_remarks(results: Results, tidy: pd.DataFrame) -> list[Remark]:
     """All that there is to say; `tidy` as `tables.tidy_table` returns it."""
     checks = (
+        _excluded,
         _how_averaged,
         _how_compared,
         _seeds,
@@ -43,6 +44,11 @@ def find_remarks(results: Results, tidy: pd.DataFrame) -> list[Remark]:
         _smaller_than_published,
     )
     return [remark for check in checks for remark in check(results, tidy)]
+
+
+def _excluded(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    for clip in results.excluded:
+        yield Remark(f"{clip['dataset']}: {clip['clip']} is left out: {clip['reason'].rstrip('.')}.")
 
 
 def _how_averaged(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:

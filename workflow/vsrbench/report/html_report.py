@@ -2,7 +2,7 @@
 
 import base64
 import mimetypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from vsrbench.report.tables import (
     further_tables,
     tidy_table,
 )
-from vsrbench.results.study_results import Results, StudyFiles, read_results
+from vsrbench.results.study_results import Exclusion, Results, StudyFiles, read_results
 
 TEXTS = ROOT / "workflow" / "report"
 CHIPS = {
@@ -51,6 +51,7 @@ def make_report(
     title: str,
     note: str,
     margin: float = Results.margin,
+    exclude: Sequence[Exclusion] = (),
     figures: Iterable[Path],
     page: Path,
     tables: Path,
@@ -65,7 +66,7 @@ def make_report(
     figures = [Path(path) for path in figures]
     made = origin("make_report", *files.measured, *figures)
     check(*figures)
-    results = read_results(files, margin)
+    results = read_results(files, margin, exclude)
     tidy = tidy_table(results)
     found = find_answers(results, tidy)
     summary = summarise_findings(results, tidy, found)

@@ -4,7 +4,7 @@
 They name the runs behind every row and hold what the other formats round or leave out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, product
 from pathlib import Path
 from string import ascii_lowercase
@@ -28,7 +28,7 @@ from vsrbench.results.statistics import (
     rank_variants,
     summarise,
 )
-from vsrbench.results.study_results import Results, StudyFiles, read_results
+from vsrbench.results.study_results import Exclusion, Results, StudyFiles, read_results
 
 EFFECTS = "Main effects and interactions"
 COSTS = ("parameters_m", "gflops_per_frame", "latency_ms", "peak_memory_gib")
@@ -49,15 +49,16 @@ def make_tables(
     title: str,
     note: str,
     margin: float = Results.margin,
+    exclude: Sequence[Exclusion] = (),
     published: Path = PUBLISHED,
 ) -> None:
     """Write `ablations.{csv,md,tex,txt}`, `ablations_tidy.csv`, `factorial.csv`, `budgets.csv` and
     `published.{csv,md}`.
 
-    `title`, `note` and `margin` (dB) are the study's; `published` lists the published scores.
+    `title`, `note`, `margin` (dB) and `exclude` are the study's; `published` lists the published scores.
     """
     made = origin("make_tables", *files.measured)
-    results = read_results(files, margin)
+    results = read_results(files, margin, exclude)
     tidy = tidy_table(results)
     factorial = factorial_table(results)
     table = ablation_table(results, tidy, title, note)

@@ -1,10 +1,10 @@
 """What a study measured, read back from its files and checked: scores, runtimes, settings, provenance."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import pandas as pd
 
@@ -72,6 +72,14 @@ class StudyFiles:
         return cls(**{field.name: tuple(map(Path, inputs.get(field.name, ()))) for field in fields(cls)})
 
 
+class Exclusion(TypedDict):
+    """A test clip that a study leaves out, and why."""
+
+    dataset: str
+    clip: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Results:
     """A study's measurements. The variants are in the order of the study file; baselines come last."""
@@ -81,6 +89,7 @@ class Results:
     runtimes: dict[str, dict[str, Any]]  # the first measurement of each variant
     runs: dict[tuple[str, int], dict[str, Any]]  # provenance of each (variant, seed)
     manifests: dict[str, dict[str, Any]]  # of each data set
+    excluded: tuple[Exclusion, ...] = ()  # clips that are left out
     margin: float = 0.05  # dB of PSNR; a smaller difference is regarded as none
     chain: str = ""  # digest of all that this was made from, see `core.lineage`
     tuning: dict[str, dict[str, Any]] = field(default_factory=dict)  # each variant's learning rate sweep
@@ -119,20 +128,26 @@ class Results:
         }
 
 
-def read_results(files: StudyFiles, margin: float = Results.margin) -> Results:
-    """Read one study. An InputError names the file that is not what it should be, or not complete."""
+def read_results(
+    files: StudyFiles, margin: float = Results.margin, exclude: Sequence[Exclusion] = ()
+) -> Results:
+    """Read one study without the clips in `exclude`.
+
+    An InputError names the file that is not what it should be or not complete, or a clip that is not there.
+    """
     variants = [load_variant(path) for path in files.configs]
     manifests = {path.parent.name: _read(path, lambda facts: facts) for path in files.manifests}
     rows = {path: read_rows(path) for path in files.evaluations}
     for path, found in rows.items():
         check_complete(path, found, manifests.get(path.parts[-3], {}))
     results = Results(
-        rows=pd.concat(rows.values(), ignore_index=True),
+        rows=_without(pd.concat(rows.values(), ignore_index=True), exclude),
         variants={variant.variant: variant for variant in variants},
         runtimes={path.stem: _read(path, lambda facts: facts["measurements"][0]) for path in files.runtimes},
         runs={run_of(path): _read(path, lambda facts: facts) for path in files.provenance},
         manifests=manifests,
         margin=margin,
+        excluded=tuple(exclude),
         chain=chain_digest(*files.measured),
         tuning={path.stem: _read(path, lambda facts: facts) for path in files.tuning},
     )
@@ -140,6 +155,23 @@ def read_results(files: StudyFiles, margin: float = Results.margin) -> Results:
     return replace(
         _at_budget(results, None), shorter={budget: _at_budget(results, budget) for budget in sorted(budgets)}
     )
+
+
+def _without(rows: pd.DataFrame, exclude: Sequence[Exclusion]) -> pd.DataFrame:
+    for excluded in exclude:
+        of_dataset = rows["dataset"] == excluded["dataset"]
+        left_out = of_dataset & (rows["clip"] == excluded["clip"])
+        if of_dataset.any() and not left_out.any():
+            known = ", ".join(sorted(rows.loc[of_dataset, "clip"].unique()))
+            raise InputError(
+                f"exclude: {excluded['dataset']}: unknown clip {excluded['clip']!r}; expected one of {known}"
+            )
+        if of_dataset.any() and left_out.sum() == of_dataset.sum():
+            raise InputError(
+                f"exclude: no clip of {excluded['dataset']} is left; remove it from evaluate_on instead"
+            )
+        rows = rows[~left_out]
+    return rows
 
 
 def _at_budget(results: Results, iterations: int | None) -> Results:
