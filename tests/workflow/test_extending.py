@@ -37,7 +37,7 @@ for name in (*study.variants, *study.baselines):
         network["config"].write_text(yaml.safe_dump(study.variants[name].to_dict()))
         save_file(build_model(study.variants[name].model).state_dict(), network["weights"])
         configs.append(network["config"])
-    rows = Path(f"{name}.csv")
+    rows = Path(f"evaluations/lights/{name}/seed_{study.seeds(name)[0]}.csv")
     metrics = study.settings["evaluation"]["metrics"]
     evaluate(study="tiny", variant=name, seed=study.seeds(name)[0], manifest=Path("manifest.json"), rows=rows,
              frames=Path("frames", name), metrics=metrics, **network)
