@@ -24,7 +24,7 @@ from vsrbench.core.files import atomic_write, sha256
 from vsrbench.core.provenance import STEPS, code_digest, config_digest
 
 FOLDER = "lineage"
-OUTSIDE = "outside/"  # before the name of a source that lies outside the study's folder
+OUTSIDE = "outside/"  # before the name of a source that no step of the study writes
 _KEYS = {"path", "step", "code", "bytes", "sha256", "content", "sources"}
 REMEDY = "restore it, or start `make study` again, which makes it anew"
 
@@ -267,7 +267,7 @@ def _content(path: Path) -> str:
 
 
 def _name(path: Path, study: Path) -> str:
-    if path.is_relative_to(study):
+    if path.is_relative_to(study) and locate(path) is not None:
         return path.relative_to(study).as_posix()
     return OUTSIDE + path.name
 
