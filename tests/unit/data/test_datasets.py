@@ -235,7 +235,7 @@ def test_missing_data_is_said_with_how_to_get_it(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (("vid5", "test", "BI"), "unknown data set 'vid5'; expected one of photo_motion, reds,"),
+    (("vid5", "test", "BI"), "unknown data set 'vid5'; expected one of photo_motion, permuted_cells, reds,"),
     (("vid4", "train", "BI"), "unknown split of vid4 'train'; expected one of test"),
     (("vid4", "test", "bicubic"), "unknown degradation 'bicubic'; expected one of BI, BD, BD_DUF, subsample"),
 ])  # fmt: skip
