@@ -50,17 +50,22 @@ else:
             " --out {output.weights:q} --log {log:q}"
 
 
+TRAINED_FROM = {
+    "config": ancient("results/{study}/configs/{variant}.yaml"),
+    "fingerprint": "results/{study}/fingerprints/train/{variant}.txt",
+    "store": f"results/{{study}}/data/{TRAIN_ON}/store/train/index.json",
+    "validation_store": f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
+    "flow_weights": flow_weights,
+    # Damaged data or a failed gate must cost no training; what they say does not change the weights.
+    "all_gates": ancient("results/{study}/evaluations/all_gates_are_passed"),
+}
+
+
 rule train:
     "Train one variant with one seed; a run that was interrupted goes on from its last checkpoint."
     input:
-        config=ancient("results/{study}/configs/{variant}.yaml"),
-        fingerprint="results/{study}/fingerprints/train/{variant}.txt",
-        store=f"results/{{study}}/data/{TRAIN_ON}/store/train/index.json",
-        validation_store=f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
-        flow_weights=flow_weights,
+        **TRAINED_FROM,
         tuning=tuning,
-        # Damaged data or a failed gate must cost no training; what they say does not change the weights.
-        all_gates=ancient("results/{study}/evaluations/all_gates_are_passed"),
     output:
         weights="results/{study}/runs/{variant}/seed_{seed}/weights.safetensors",
         provenance="results/{study}/runs/{variant}/seed_{seed}/provenance.json",
@@ -80,12 +85,7 @@ rule train:
 use rule train as train_with_rate with:
     # One point of a variant's learning rate sweep. A run that diverges is a result too.
     input:
-        config=ancient("results/{study}/configs/{variant}.yaml"),
-        fingerprint="results/{study}/fingerprints/train/{variant}.txt",
-        store=f"results/{{study}}/data/{TRAIN_ON}/store/train/index.json",
-        validation_store=f"results/{{study}}/data/{TRAIN_ON}/store/validation/index.json",
-        flow_weights=flow_weights,
-        all_gates=ancient("results/{study}/evaluations/all_gates_are_passed"),
+        **TRAINED_FROM,
     output:
         weights="results/{study}/tuning/{variant}/rate_{rate}/seed_{seed}/weights.safetensors",
         provenance="results/{study}/tuning/{variant}/rate_{rate}/seed_{seed}/provenance.json",

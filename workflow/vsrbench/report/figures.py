@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from models.baselines import BASELINES
@@ -130,12 +131,8 @@ def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
     columns = min(5, len(variants))
     rows = -(-len(variants) // columns)
     with plot_style.figure(path, 1.9 * columns + 0.5, 1.7 * rows + 0.4) as figure:
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes in grid.flat[len(variants) :]:
-            axes.set_axis_off()
-        for axes in grid.flat[max(0, len(variants) - columns) : len(variants)]:
-            axes.tick_params(labelbottom=True)  # also above a place that is empty
-        for axes, variant in zip(grid.flat, variants, strict=False):
+        panels = _panels(figure, len(variants), rows, columns)
+        for axes, variant in zip(panels, variants, strict=True):
             for name in dict.fromkeys(("full", variant)):
                 low, high = curves[name].min(axis=1), curves[name].max(axis=1)
                 axes.fill_between(
@@ -149,6 +146,17 @@ def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
         figure.legend(lines, ["full", "variant"], loc="outside upper right", ncols=2)
         figure.supxlabel("iteration", fontsize=8)
         figure.supylabel(label, fontsize=8)
+
+
+def _panels(figure: Figure, number: int, rows: int, columns: int) -> list[Axes]:
+    """The first panels of a grid with common axes; the places after them stay empty."""
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[number:]:
+        axes.set_axis_off()
+    panels = list(grid.flat[:number])
+    for axes in panels[-columns:]:
+        axes.tick_params(labelbottom=True)  # also above a place that is empty
+    return panels
 
 
 _FACES = {
@@ -222,10 +230,8 @@ def draw_tuning(sweeps: dict[str, dict[str, Any]], path: Path) -> None:
     columns = min(4, len(sweeps))
     rows = -(-len(sweeps) // columns)
     with plot_style.figure(path, 2.1 * columns + 0.6, 1.9 * rows + 0.5) as figure:
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes in grid.flat[len(sweeps) :]:
-            axes.set_axis_off()
-        for axes, (name, sweep) in zip(grid.flat, sweeps.items(), strict=False):
+        panels = _panels(figure, len(sweeps), rows, columns)
+        for axes, (name, sweep) in zip(panels, sweeps.items(), strict=True):
             scores = pd.DataFrame(sweep["trainings"]).astype({"score": float})
             means = scores.groupby("learning_rate")["score"].agg(lambda values: values.mean(skipna=False))
             axes.plot(scores["learning_rate"], scores["score"], ".", color=plot_style.BASELINE, markersize=4)

@@ -50,7 +50,6 @@ def train(
     """
     variant = load_variant(config)
     if tuning is not None:
-        check(tuning)
         learning_rate = read_chosen(tuning)
     if learning_rate is not None:
         variant = with_learning_rate(variant, learning_rate)

@@ -54,7 +54,9 @@ def choose_learning_rate(*, runs: list[Path], out: Path) -> None:
 
 def read_chosen(path: Path) -> float:
     """Return the learning rate that `choose_learning_rate` wrote to `path`; InputError for another file."""
-    return float(_read(path, "one that `vsrbench choose-learning-rate` wrote", "learning_rate"))
+    check(path)
+    (rate,) = _read(path, "one that `vsrbench choose-learning-rate` wrote", "learning_rate")
+    return float(rate)
 
 
 def with_learning_rate(variant: Variant, rate: float) -> Variant:
@@ -66,15 +68,19 @@ def with_learning_rate(variant: Variant, rate: float) -> Variant:
 
 
 def _read_run(path: Path) -> tuple[float, int, float]:
-    remedy = "the provenance.json of a training"
-    result = _read(path, remedy, "result")
-    return float(_read(path, remedy, "learning_rate")), int(_read(path, remedy, "seed")), float(result[SCORE])
+    keys = ("learning_rate", "seed", "result")
+    rate, seed, result = _read(path, "the provenance.json of a training", *keys)
+    return float(rate), int(seed), float(result[SCORE])
 
 
-def _read(path: Path, expected: str, key: str) -> Any:
+def _read(path: Path, expected: str, *keys: str) -> list[Any]:
     try:
-        return json.loads(path.read_text())[key]
+        facts = json.loads(path.read_text())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: has no {key}; {wrong_file_remedy(expected)}") from None
+    except ValueError:
+        facts = {}
+    missing = next((key for key in keys if not isinstance(facts, dict) or key not in facts), None)
+    if missing is not None:
+        raise InputError(f"{path}: has no {missing}; {wrong_file_remedy(expected)}")
+    return [facts[key] for key in keys]
