@@ -49,9 +49,14 @@ PARAMETERS = {
     "no_position_information": 32_564_335 - 10 * 2 * (64**3 - 64),
     "no_positional_encoding": 32_564_335,
     "three_frames": 32_564_335,
+    "one_frame": 32_564_335,
     "positional_encoding_as_described": 32_564_335,
     "learned_positional_encoding": 32_564_335 + 5 * 64**3,
     "no_attention": 32_564_335 - 5 * (75_136 + 2 * 64**3),
+    "no_attention_token_wise": 32_564_335
+    + 5 * (2 * 4096**2 + 2 * 4096 - 4_516_928)
+    - 1_440_300
+    - 5 * (75_136 + 2 * 64**3),
 }
 
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 
@@ -12,6 +13,7 @@ from vsrbench.orchestration.operation_count import training_cost
 from vsrbench.training.losses import charbonnier
 
 STEPS = 3  # timed at each size, after one to warm up
+SMALLEST = 8  # LQ pixels, the smallest crop that a network takes
 LONGEST_STEP = 5.0  # seconds; batches that would take longer are not tried
 
 
@@ -37,7 +39,8 @@ def calibrate(variant: Variant, gpus: int, device: torch.device) -> Calibration:
     of the largest batch.
     """
     model, share = variant.model, max(1, variant.training.batch_size // gpus)
-    small = model.patch_size * max(1, model.feat_size // model.patch_size // 4)
+    edge = max(SMALLEST, model.feat_size // 4)
+    small = min(model.feat_size, model.patch_size * ceil(edge / model.patch_size))
     sizes = [(small, 1), *((model.feat_size, 2**power) for power in range(share.bit_length()))]
     best: Calibration | None = None
     for crop, windows in sizes:
