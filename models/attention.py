@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import conv3x3, per_frame
+from models.blocks import conv3x3, per_frame, select_frames
 from models.config import ModelConfig
 
 
@@ -55,7 +55,7 @@ class ConvolutionalAttention(nn.Module):
 
     def forward(self, x: Tensor, output_indices: Sequence[int]) -> Tensor:
         """Map features (n, t, c, h, w) to (n, len(output_indices), c, h, w)."""
-        q = self._tokens(self.query, x[:, output_indices])
+        q = self._tokens(self.query, select_frames(x, output_indices))
         k, v = self._tokens(self.key, x), self._tokens(self.value, x)
         attended = F.scaled_dot_product_attention(q, k, v)
         return per_frame(self.output, join_patches(attended, x.shape[-2:], self.patch_size))
@@ -82,7 +82,7 @@ class FullyConnectedAttention(nn.Module):
     def forward(self, x: Tensor, output_indices: Sequence[int]) -> Tensor:
         """Map features (n, t, c, h, w) to (n, len(output_indices), c, h, w)."""
         tokens, queries = (
-            cut_patches(part, self.patch_size, 1).squeeze(1) for part in (x, x[:, output_indices])
+            cut_patches(part, self.patch_size, 1).squeeze(1) for part in (x, select_frames(x, output_indices))
         )
         q, k, v = self.query(queries), self.key(tokens), self.value(tokens)
         attended = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v))

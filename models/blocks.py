@@ -1,5 +1,7 @@
 """Building blocks of the networks. Clips are (n, t, c, h, w), single frames (n, c, h, w), float."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,8 +17,27 @@ def conv3x3(in_channels: int, out_channels: int, groups: int = 1) -> nn.Conv2d:
 
 def per_frame(module: nn.Module, clip: Tensor) -> Tensor:
     """Apply a module on (n, c, h, w) to each frame of a clip (n, t, c, h, w)."""
-    frames: Tensor = module(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
+    frames: Tensor = module(merge_frames(clip)).unflatten(0, clip.shape[:2])
     return frames
+
+
+def merge_frames(clip: Tensor) -> Tensor:
+    """Reshape a clip (n, t, c, h, w) to frames (n t, c, h, w); where that copies, channels come last."""
+    return clip.movedim(2, -1).flatten(0, 1).movedim(-1, 1)
+
+
+def select_frames(clip: Tensor, indices: Sequence[int]) -> Tensor:
+    """Return `clip[:, indices]` of a clip (n, t, c, h, w), channels last in memory if the clip is.
+
+    Ascending indices are taken as slices: an index list would be copied to the GPU at each call, and its
+    backward pass scatters.
+    """
+    breaks = [i for i in range(1, len(indices)) if indices[i] != indices[i - 1] + 1]
+    runs = zip([0, *breaks], [*breaks, len(indices)], strict=True)
+    parts = [clip[:, indices[first] : indices[last - 1] + 1] for first, last in runs]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([part.movedim(2, -1) for part in parts], dim=1).movedim(-1, 2)
 
 
 class ResidualBlock(nn.Module):

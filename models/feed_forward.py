@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import cut_patches, join_patches
-from models.blocks import SLOPE, ResidualStack
+from models.blocks import SLOPE, ResidualStack, merge_frames
 from models.config import ModelConfig
 from models.optical_flow import warp
 
@@ -45,11 +45,11 @@ class UnalignedFeedForward(nn.Module):
         return update
 
     def _restore(self, stack: nn.Module, lq: Tensor, neighbours: Tensor, flows: Tensor | None) -> Tensor:
-        restored: Tensor = stack(torch.cat([lq.flatten(0, 1), self._align(neighbours, flows)], dim=1))
+        restored: Tensor = stack(torch.cat([merge_frames(lq), self._align(neighbours, flows)], dim=1))
         return restored
 
     def _align(self, neighbours: Tensor, flows: Tensor | None) -> Tensor:
-        return neighbours.flatten(0, 1)
+        return merge_frames(neighbours)
 
 
 class FlowAlignedFeedForward(UnalignedFeedForward):
@@ -57,7 +57,7 @@ class FlowAlignedFeedForward(UnalignedFeedForward):
 
     def _align(self, neighbours: Tensor, flows: Tensor | None) -> Tensor:
         assert flows is not None
-        return warp(neighbours.flatten(0, 1), flows.flatten(0, 1))
+        return warp(merge_frames(neighbours), flows.flatten(0, 1))
 
 
 class TokenWiseFeedForward(nn.Module):

@@ -19,9 +19,32 @@ def warp(x: Tensor, flow: Tensor, padding_mode: str = "zeros") -> Tensor:
     h, w = x.shape[-2:]
     columns = torch.arange(w, device=flow.device) + flow[:, 0]
     rows = torch.arange(h, device=flow.device).view(-1, 1) + flow[:, 1]
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return sample_pixels(x, columns, rows, padding_mode)
     # With align_corners, grid_sample has the centres of the first and last pixel at -1 and 1.
     grid = torch.stack([2 * columns / max(w - 1, 1) - 1, 2 * rows / max(h - 1, 1) - 1], dim=-1)
     return F.grid_sample(x, grid.to(x.dtype), padding_mode=padding_mode, align_corners=True)
+
+
+def sample_pixels(x: Tensor, columns: Tensor, rows: Tensor, padding_mode: str = "zeros") -> Tensor:
+    """Interpolate x (n, c, h, w) bilinearly at columns and rows (n, h, w) in pixels, as `warp` does.
+
+    Each result is gathered from four pixels. On a GPU, the gradients of a gather can be summed in a fixed
+    order, where those of `grid_sample` are added by atomic operations in any order.
+    """
+    n, c, h, w = x.shape
+    if padding_mode == "border":
+        columns, rows = columns.clamp(0, w - 1), rows.clamp(0, h - 1)
+    left, top = columns.floor(), rows.floor()
+    pixels = x.movedim(1, -1).flatten(0, 2)
+    first = torch.arange(n, device=x.device).view(-1, 1, 1) * (h * w)  # pixel of each image
+    result = x.new_zeros(n * h * w, c)
+    for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+        inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
+        weight = (1 - (columns - column).abs()) * (1 - (rows - row).abs()) * inside
+        index = first + row.clamp(0, h - 1).long() * w + column.clamp(0, w - 1).long()
+        result = result + pixels.index_select(0, index.flatten()) * weight.to(x.dtype).view(-1, 1)
+    return result.view(n, h, w, c).movedim(-1, 1)
 
 
 class SPyNet(nn.Module):
@@ -48,7 +71,8 @@ class SPyNet(nn.Module):
         h, w = ref.shape[-2:]
         height, width = (-(-size // 32) * 32 for size in (h, w))
         flow = self.coarse_to_fine(*(_resize(image, (height, width)) for image in (ref, supp)))[-1]
-        return _resize(flow, (h, w)) * flow.new_tensor([w / width, h / height]).view(1, 2, 1, 1)
+        right, down = _resize(flow, (h, w)).unbind(1)
+        return torch.stack([right * (w / width), down * (h / height)], dim=1)
 
     def coarse_to_fine(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
         """Estimate the flow at every level, in that level's pixels, from 1/32 of the size to full size.

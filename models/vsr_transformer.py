@@ -11,7 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import ATTENTIONS
-from models.blocks import FrameNorm, Reconstruction, ResidualBlocks, ResidualStack, per_frame
+from models.blocks import (
+    FrameNorm,
+    Reconstruction,
+    ResidualBlocks,
+    ResidualStack,
+    per_frame,
+    select_frames,
+)
 from models.config import ModelConfig
 from models.feed_forward import FEED_FORWARDS, Flows
 from models.optical_flow import SPyNet
@@ -52,19 +59,21 @@ class TransformerBlock(nn.Module):
             [needed.index(index) for index in indices] for indices in (before, output_indices, after)
         )
         if flows is not None:
-            flows = flows[0][:, output_indices], flows[1][:, output_indices]
+            flows = select_frames(flows[0], output_indices), select_frames(flows[1], output_indices)
         update: Tensor = self.feed_forward(
-            z[:, before], z[:, output], z[:, after], clip[:, output_indices], flows
+            *(select_frames(z, indices) for indices in (before, output, after)),
+            select_frames(clip, output_indices),
+            flows,
         )
-        return x[:, output] + update
+        return select_frames(x, output) + update
 
     def attend(self, x: Tensor, frame_indices: Sequence[int]) -> Tensor:
         """Apply the attention half to x (n, t, c, h, w); returns (n, len(frame_indices), c, h, w)."""
         if self.attention is None:
-            return x[:, frame_indices]
+            return select_frames(x, frame_indices)
         y = per_frame(self.norm1, x)
         attended: Tensor = self.attention(y, frame_indices)
-        return x[:, frame_indices] + (y[:, frame_indices] + attended)
+        return select_frames(x, frame_indices) + (select_frames(y, frame_indices) + attended)
 
 
 class VSRTransformer(nn.Module):

@@ -203,7 +203,8 @@ OPTIONS = {
     "precision": {"precision": "bfloat16"},
     "batch_size": {"batch_size": 3},
 }
-NEUTRAL = {"activation_checkpointing": True, "compile": True}  # options that must not change the weights
+# Options that must not change the weights; those of a GPU are tried on one, in tests/gpu.
+NEUTRAL = {"activation_checkpointing": True, "compile": True, "micro_batch": 1, "deterministic": False}
 
 
 def test_the_plain_recipe(train_tiny, plain):
@@ -228,6 +229,13 @@ def test_activation_checkpointing_changes_nothing(train_tiny, plain, monkeypatch
     monkeypatch.setattr(blocks, "checkpoint", checkpointed)
     assert_same_training(train_tiny(PLAIN | {"activation_checkpointing": True}), plain)
     checkpointed.assert_called()
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3, "auto"])
+def test_shares_of_a_batch_add_up_to_it(train_tiny, inputs, micro_batch):
+    recipe = PLAIN | {"batch_size": 4}
+    found = train_tiny(recipe | {"micro_batch": micro_batch})
+    assert_same_training(found, train_plainly(inputs, recipe))
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             share_gpus(sys.argv[1:] if arguments is None else arguments)
         with lease_gpu() if gpus else nullcontext():
             if gpus:
-                _Lazily("core.device", "disable_tf32")()
+                _Lazily("core.device", "allow_tf32")(allowed=False)
             command(**options)
     except InputError as error:
         logging.getLogger("vsrbench").error("%s", error)
@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--degradation", help="degradation that the frames must have; any by default")
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
     option("--tile-overlap", type=int, help="in LQ pixels; half a tile, as released, by default")
-    option("--precision", choices=["float32", "bfloat16"], default="float32")
+    option("--precision", choices=["float32", "tf32", "bfloat16"], default="float32")
     option("--metrics", nargs="+", default=argparse.SUPPRESS, metavar="METRIC", help="all by default")
     option("--lpips-weights", type=Path, help="folder of LPIPS backbones; torch's hub cache by default")
     option("--rows", type=Path, required=True, help="CSV file to write, one row per frame")
@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--config", type=Path, required=True)
     option("--sizes", type=_size, nargs="+", required=True, metavar="HEIGHTxWIDTH")
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
-    option("--precision", choices=["float32", "bfloat16"], default="float32")
+    option("--precision", choices=["float32", "tf32", "bfloat16"], default="float32")
     option("--tile-overlap", type=int)
     option("--budget-seconds", type=float, default=10.0)
     option("--out", type=Path, required=True)

@@ -2,12 +2,13 @@
 
 import errno
 import logging
+import resource
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from vsrbench.core.errors import InputError
-from vsrbench.training import checkpoint
 from vsrbench.training.checkpoint import (
     claim_attempt,
     list_checkpoints,
@@ -78,14 +79,15 @@ def test_a_finished_training_of_another_kind_is_superseded(tmp_path):
     assert [path.name.split(".")[0] for path in list_checkpoints(tmp_path)] == ["00000005"]
 
 
-def test_a_full_disk_leaves_what_was_and_says_what_is_needed(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_what_was_and_says_what_is_needed(tmp_path):
     save(tmp_path / "checkpoints", 5)
-    monkeypatch.setattr(checkpoint, "atomic_write", full_disk)
     with (
         pytest.raises(InputError, match=r"needs 3\.0 MiB.*complete checkpoints: 00000005"),
         room_for_checkpoints(tmp_path / "checkpoints", 3 * 2**20),
+        files_of_at_most(4096),
     ):
-        save(tmp_path / "checkpoints", 10)
+        save(tmp_path / "checkpoints", 10, weight=torch.zeros(10**5))
+    assert not list((tmp_path / "checkpoints").rglob("*partial*"))
     assert load_latest(tmp_path / "checkpoints", IDENTITY)["weight"][0] == 5
 
 
@@ -101,8 +103,15 @@ def test_other_errors_pass_through(tmp_path):
         raise OSError(errno.EMFILE, "too many open files")
 
 
-def full_disk(path):
-    raise OSError(errno.ENOSPC, "No space left on device")
+@contextmanager
+def files_of_at_most(size):
+    """Let writes fail beyond so many bytes, as they do on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def save_in(attempt, iteration):

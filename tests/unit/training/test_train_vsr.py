@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -170,7 +171,7 @@ def test_a_bad_iteration_can_be_skipped_and_is_recorded(run, monkeypatch):
 
 def test_what_was_not_deterministic_outlives_a_kill_after_the_last_iteration(run, monkeypatch):
     def collecting(*found: str):
-        return lambda device, names: nullcontext(names.update(found))
+        return lambda device, names, enabled: nullcontext(names.update(found))
 
     monkeypatch.setattr(trainer, "deterministic", collecting("made_up_backward"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -290,3 +291,47 @@ def test_the_trainer_imports_no_more_than_it_needs():
         "vsrbench.tracking.wandb_mirror",
     }
     assert not unwanted & set(modules)
+
+
+def test_halves_its_share_of_the_memory_until_it_fits(run, monkeypatch, caplog):
+    """And an interrupted training goes on with the share that it had found."""
+    expected = run(training={"batch_size": 4})
+    fits = limit_windows(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(trainer, "write_provenance", Mock(side_effect=KeyboardInterrupt))
+        run(name="short", training={"batch_size": 4, "micro_batch": "auto"})
+    assert fits.refused == [4, 2]
+    assert [r.message.split("; ")[1] for r in caplog.records if "out of memory" in r.message] == [
+        "going on with a micro-batch of 2",
+        "going on with a micro-batch of 1",
+    ]
+    found = run(name="short", training={"batch_size": 4, "micro_batch": "auto"})
+    assert fits.refused == [4, 2], "the share is in the checkpoint"
+    assert provenance(found)["micro_batch"] == 1
+    weights, other = (load_file(path) for path in (expected, found))
+    for name, values in weights.items():
+        if not name.endswith("key.bias"):
+            torch.testing.assert_close(other[name], values, atol=1e-5, rtol=0)
+
+
+def test_says_what_takes_less_memory(run, monkeypatch):
+    limit_windows(monkeypatch, 1)
+    with pytest.raises(InputError, match="a micro-batch of 4 .* set training.micro_batch to 2 or less"):
+        run(training={"batch_size": 4})
+    limit_windows(monkeypatch, 0)
+    with pytest.raises(InputError, match="a micro-batch of 1 .* activation_checkpointing: true"):
+        run(name="auto", training={"batch_size": 2, "micro_batch": "auto"})
+
+
+def limit_windows(monkeypatch, most: int) -> SimpleNamespace:
+    """Let a loss of more windows than that run out of memory; the numbers that were refused."""
+    right, found = train_vsr.Restoration.loss, SimpleNamespace(refused=[])
+
+    def loss(self, network, batch):
+        if len(batch["lq"]) > most:
+            found.refused.append(len(batch["lq"]))
+            raise torch.OutOfMemoryError
+        return right(self, network, batch)
+
+    monkeypatch.setattr(train_vsr.Restoration, "loss", loss)
+    return found

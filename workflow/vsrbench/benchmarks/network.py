@@ -27,7 +27,7 @@ from models import ModelConfig, build_model
 from models.vsr_transformer import VSRTransformer
 from vsrbench.benchmarks import results_csv
 from vsrbench.benchmarks.released_procedure import plain_network, plain_tiled
-from vsrbench.core.device import disable_tf32
+from vsrbench.core.device import allow_tf32
 from vsrbench.core.errors import InputError
 from vsrbench.core.malloc import retain_freed_memory
 from vsrbench.core.provenance import machine_card
@@ -142,7 +142,7 @@ def _begin(work: Work, retain_freed: bool) -> None:
     global _calls
     if retain_freed:
         retain_freed_memory()
-    disable_tf32()
+    allow_tf32(False)
     _calls = work()
 
 
@@ -255,7 +255,7 @@ def compare(
         )
     restoring = [name for name in known if name in chosen and MEASURES[name].mode]
     steps = [name for name in known if name in chosen and not MEASURES[name].mode]
-    disable_tf32()  # as the workers do: the card is this process's
+    allow_tf32(False)  # as the workers do: the card is this process's
     print(json.dumps(machine_card()), flush=True)
     rows = []
     for wanted, measured in (

@@ -20,6 +20,7 @@ from vsrbench.core.old_results import refuse_old_names
 
 ABLATIONS = ROOT / "ablations"
 SCHEMAS = ROOT / "workflow" / "schemas"
+PRECISIONS = ("float32", "tf32", "bfloat16")  # of products; weights, optimiser and sums stay float32
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,11 @@ class TrainingConfig:
     freeze_flow_iterations: int = 0  # iterations at the start with SPyNet's weights fixed
     gradient_clip: float | None = None  # largest norm of the gradient
     ema_decay: float | None = None  # of the weight average that is evaluated
-    precision: str = "float32"  # or bfloat16
+    precision: str = "float32"  # one of PRECISIONS
     activation_checkpointing: bool = False
     compile: bool = False
+    deterministic: bool = True  # on a GPU: operations whose results do not depend on the order of threads
+    micro_batch: int | str | None = None  # windows of a device at once; "auto": as many as fit; None: all
 
     def __post_init__(self) -> None:
         for key in ("betas", "periods", "restart_weights"):
@@ -60,7 +63,7 @@ class TrainingConfig:
                 raise ValueError(
                     f"training.{key}: unknown value {value!r}; expected one of {', '.join(choices)}"
                 )
-        for key in ("activation_checkpointing", "compile"):
+        for key in ("activation_checkpointing", "compile", "deterministic"):
             _expect(type(getattr(self, key)) is bool, key, "true or false", getattr(self, key))
         self._check_rates()
         self._check_periods()
@@ -85,11 +88,13 @@ class TrainingConfig:
         _expect(valid, "periods", f"a sum of at least training.iterations {self.iterations}", periods)
 
     def _check_optional(self) -> None:
-        decay, clip = self.ema_decay, self.gradient_clip
+        decay, clip, share = self.ema_decay, self.gradient_clip, self.micro_batch
         valid = decay is None or (_is_number(decay) and 0 < decay < 1)
         _expect(valid, "ema_decay", "null or a number between 0 and 1", decay)
         valid = clip is None or (_is_number(clip) and clip > 0)
         _expect(valid, "gradient_clip", "null or a number above 0", clip)
+        valid = share in (None, "auto") or (type(share) is int and share > 0)
+        _expect(valid, "micro_batch", "null, auto or an integer of at least 1", share)
 
 
 _MINIMA = {
@@ -101,7 +106,7 @@ _MINIMA = {
     "warmup_iterations": 0,
     "freeze_flow_iterations": 0,
 }
-_CHOICES = {"schedule": ("cosine_restarts", "one_cycle"), "precision": ("float32", "bfloat16")}
+_CHOICES = {"schedule": ("cosine_restarts", "one_cycle"), "precision": PRECISIONS}
 
 
 def _expect(valid: bool, key: str, expected: str, value: Any) -> None:

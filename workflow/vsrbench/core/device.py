@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vsrbench.core.errors import InputError
+
+_DETERMINISTIC: Any = torch.utils.deterministic  # a module with a property, which its types do not show
 
 # The two wordings of torch's warnings, each preceded by the name of the operation.
 NOT_DETERMINISTIC = "(.+?) (?:does not have a deterministic implementation|defaults to a non-deterministic)"
@@ -41,9 +44,49 @@ def choose_device(name: str | None = None) -> torch.device:
     return device
 
 
-def disable_tf32() -> None:
-    """Compute float32 convolutions on a GPU in float32; by default they use TF32, with a 10-bit mantissa."""
-    torch.backends.cudnn.allow_tf32 = False
+def allow_tf32(allowed: bool) -> None:
+    """Let float32 products on a GPU use TF32, with a 10-bit mantissa; by default, convolutions do."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Call `allow_tf32` for the block, which has no effect where the device has no TF32, as on the CPU."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    allow_tf32(allowed)
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextmanager
+def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute the products of a forward pass in one of `core.config.PRECISIONS`; bfloat16 is autocast.
+
+    A backward pass computes in the types of its forward pass, but needs `tf32` around it for TF32.
+    """
+    with tf32(precision == "tf32"), torch.autocast(device.type, torch.bfloat16, precision == "bfloat16"):
+        yield
+
+
+class DeviceValues:
+    """Scalars of a device on their way to the host, which need not wait for what is computed after them."""
+
+    def __init__(self, *values: Tensor):
+        stacked = torch.stack([value.detach().float() for value in values])
+        self._host = stacked.to("cpu", non_blocking=True)  # pinned memory, if from a GPU
+        self._arrived = None
+        if stacked.is_cuda:
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def read(self) -> list[float]:
+        """Wait for the values and return them."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        values: list[float] = self._host.tolist()
+        return values
 
 
 def device_name(device: torch.device) -> str:
@@ -64,16 +107,18 @@ def peak_memory_gib(device: torch.device) -> float:
 
 
 @contextmanager
-def deterministic(device: torch.device, names: set[str]) -> Iterator[None]:
+def deterministic(device: torch.device, names: set[str], enabled: bool = True) -> Iterator[None]:
     """Use deterministic algorithms where they exist; add the operations that have none to `names`.
 
     Attention uses the unfused backend: the gradients of the fused ones are not deterministic, and with few,
     long tokens (320 of 4096 values) the matrix of weights takes little memory. On the CPU all operations are
-    deterministic anyway.
+    deterministic anyway; there, and if not `enabled`, nothing is changed.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or not enabled:
         yield
         return
+    # Matrix products need it; read when the first of them is called.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     show = warnings.showwarning
 
     def collect(message: Warning | str, *args: Any, **kwargs: Any) -> None:
@@ -90,7 +135,10 @@ def deterministic(device: torch.device, names: set[str]) -> Iterator[None]:
         warnings.filterwarnings("always", message=NOT_DETERMINISTIC)
         warnings.showwarning = collect
         torch.use_deterministic_algorithms(True, warn_only=True)
+        filling = _DETERMINISTIC.fill_uninitialized_memory
+        _DETERMINISTIC.fill_uninitialized_memory = False  # no memory is read before it is written
         try:
             yield
         finally:
+            _DETERMINISTIC.fill_uninitialized_memory = filling
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])

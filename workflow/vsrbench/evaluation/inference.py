@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from models.config import ModelConfig
 from models.optical_flow import warp
 from models.vsr_transformer import SCALE, VSRTransformer
+from vsrbench.core.config import PRECISIONS
+from vsrbench.core.device import computing_in
 from vsrbench.core.errors import InputError, check_known
 from vsrbench.evaluation.tiling import (
     Span,
@@ -31,7 +33,6 @@ from vsrbench.evaluation.tiling import (
 
 Tile = tuple[Span, Span]  # rows, columns
 MODES = ("tiled", "whole_frame")
-PRECISIONS = ("float32", "bfloat16")
 _Key = TypeVar("_Key", bound=Hashable)
 
 # Values of one feature map that fill a device: small tiles are batched up to this number.
@@ -43,8 +44,8 @@ class RestoreOptions:
     """How a network is run over a clip; the defaults are the released procedure.
 
     `tile_overlap`, even, in LQ pixels, is half a tile by default; a smaller overlap is faster and not the
-    released procedure. `precision` is `float32` (TF32 on a GPU unless `device.disable_tf32` was called) or
-    `bfloat16` (autocast). Raises InputError for an unknown mode or precision.
+    released procedure. `precision` is one of `core.config.PRECISIONS`. Raises InputError for an unknown mode or
+    precision.
     """
 
     mode: str = "tiled"
@@ -149,7 +150,7 @@ def _restore(
     for window in windows:
         output = torch.empty(len(window.output_indices), 3, height, width, device=device)
         # Entered per window: a context left open at a yield would apply to the caller as well.
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, precision == "bfloat16"):
+        with torch.inference_mode(), computing_in(precision, device):
             clip = _read_clip(lq, window, tiles[-1]).to(device)
             given = None if flows is None else _read_flows(flows, window, tiles[-1]).to(device)
             for group, work in zip(groups, shared, strict=True):

@@ -8,7 +8,7 @@ import torch
 
 from models import build_model
 from vsrbench.core.config import Variant
-from vsrbench.core.device import deterministic
+from vsrbench.core.device import computing_in, deterministic, tf32
 from vsrbench.orchestration.operation_count import training_cost
 from vsrbench.training.losses import charbonnier
 
@@ -75,11 +75,11 @@ def _measure(variant: Variant, windows: int, device: torch.device) -> tuple[floa
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
-    with deterministic(device, set()):
+    with deterministic(device, set(), training.deterministic), tf32(training.precision == "tf32"):
         for step in range(1 + STEPS):
             if step == 1:
                 start = _now(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+            with computing_in(training.precision, device):
                 loss = charbonnier(network(lq, flows), gt)
             loss.backward()
             optimizer.step()

@@ -6,9 +6,8 @@ whose file locks do not reach each other cannot both write checkpoints that coun
 """
 
 import errno
-import hashlib
-import io
 import logging
+import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from vsrbench.core.errors import InputError
-from vsrbench.core.files import atomic_write
+from vsrbench.core.files import publish, sha256, writing
 from vsrbench.core.old_results import refuse_old_names
 from vsrbench.training.run_lock import LockLost
 
@@ -57,11 +56,7 @@ def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], attempt
     """
     if attempt is not None:
         check_attempt(attempt)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    path = (attempt or folder) / f"{iteration:08d}.{_digest(buffer.getbuffer())}.pt"
-    with atomic_write(path) as partial:
-        partial.write_bytes(buffer.getbuffer())
+    path = _write(attempt or folder, iteration, state)
     others = [
         other
         for other in list_checkpoints(folder)
@@ -124,17 +119,32 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (_attempt(path.parent), _iteration(path)), reverse=True)
 
 
+def _write(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
+    """Stream `state` to a file, tensor by tensor, and name it by its digest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{iteration:08d}.{os.getpid()}.partial.pt"
+    try:
+        with writing(partial), open(partial, "wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch fails again while it closes what it could not write
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+        path = folder / f"{iteration:08d}.{_digest(partial)}.pt"
+        publish(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
 def _load(path: Path) -> dict[str, Any] | None:
-    data = path.read_bytes()
-    if _digest(data) != path.name.split(".")[1]:
+    """Map the file into memory, from which each tensor is read when it is copied to the network."""
+    if _digest(path) != path.name.split(".")[1]:
         logger.warning("%s: damaged, its digest does not match; using the previous checkpoint", path)
         return None
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-    ):  # not a pickle, or one with code, which `weights_only` does not run
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    # Not an archive of tensors, or one with code, which `weights_only` does not run.
+    except (pickle.UnpicklingError, EOFError, RuntimeError):
         state = None
     if not isinstance(state, dict) or not {"identity", "finished"} <= state.keys():
         raise InputError(f"{path}: readable, but not a training checkpoint; move it away and start again")
@@ -150,5 +160,5 @@ def _iteration(path: Path) -> int:
     return int(path.name.split(".")[0])
 
 
-def _digest(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
+def _digest(path: Path) -> str:
+    return sha256(path)[:16]

@@ -40,7 +40,7 @@ def train_flow(
     crop_size: int,
     learning_rate: float,
     device: str | None = None,
-    workers: int = 2,
+    workers: int | None = None,
 ) -> None:
     """Train SPyNet on pairs of frames and write `out`; the provenance records its end-point error.
 

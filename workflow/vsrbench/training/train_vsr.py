@@ -38,7 +38,7 @@ def train(
     tuning: Path | None = None,
     on_nonfinite: str = "stop",
     device: str | None = None,
-    workers: int = 2,
+    workers: int | None = None,
 ) -> None:
     """Train the resolved variant `config` and write `out`; provenance, log and checkpoints go to its folder.
 

@@ -5,10 +5,13 @@ log) determines the rest of the run. The weights are bit-exact for the same devi
 and libraries; the provenance records those, and operations that have no deterministic implementation.
 """
 
+import logging
+import os
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,11 +19,19 @@ from typing import Any, Protocol
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vsrbench.core.config import TrainingConfig
-from vsrbench.core.device import deterministic, peak_memory_gib
+from vsrbench.core.device import (
+    DeviceValues,
+    computing_in,
+    deterministic,
+    device_name,
+    peak_memory_gib,
+    tf32,
+)
 from vsrbench.core.distributed import Group, join
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import atomic_write, remove_partials
@@ -40,6 +51,8 @@ from vsrbench.training.preemption import StopRequest, resume_later
 from vsrbench.training.resource_usage import Usage
 from vsrbench.training.run_lock import HeldLock, lock_run
 from vsrbench.training.training_log import RunLog
+
+logger = logging.getLogger("vsrbench")
 
 
 class Task(Protocol):
@@ -78,7 +91,7 @@ def fit(
     sources: Sequence[Path | None] = (),
     on_nonfinite: str = "stop",
     device: str | None = None,
-    workers: int = 2,
+    workers: int | None = None,
 ) -> None:
     """Train `task.network`; write `out`, and `train.jsonl`, `provenance.json` and checkpoints to its folder.
 
@@ -86,10 +99,10 @@ def fit(
     SIGINT it finishes the step, saves and exits with `preemption.RESUME_LATER`. `step` is a key of
     `provenance.STEPS`, `sources` are the files behind `task`. `on_nonfinite` says what to do if the loss or
     gradient is not finite: "stop" or "skip" the iteration. `device` is a name for `choose_device`; `workers`
-    threads read batches.
+    threads read batches, by default as many as there are cores but one.
 
-    Raises InputError if the loss is not finite (unless skipped), the disk is full, the folder cannot be
-    written, or it holds an unfinished training with another identity.
+    Raises InputError if the loss is not finite (unless skipped), the memory of a GPU or the disk is full, the
+    folder cannot be written, or it holds an unfinished training with another identity.
     """
     begun, made = begin(step), origin(step, *sources)
     with (
@@ -97,12 +110,12 @@ def fit(
         join(device, config.batch_size) as group,
         _lock(out.parent, group, stop) as lock,
     ):
-        trainer = Trainer(task, config, seed, out, identity, group)
+        trainer = Trainer(task, config, seed, out, identity, group, on_nonfinite)
         with room_for_checkpoints(trainer.checkpoints, trainer.checkpoint_bytes()):
             if lock is not None:
                 trainer.attempt = claim_attempt(trainer.checkpoints)
             trainer.resume()
-            finished = trainer.train(stop, lock, on_nonfinite, workers)
+            finished = trainer.train(stop, lock, workers or _default_workers())
             if finished and lock is not None:
                 trainer.finish(begun, made, attempts=lock.owner.attempt)
             group.wait()
@@ -110,13 +123,29 @@ def fit(
             resume_later(requeue=group.rank == 0)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """An iteration whose values the device may still be computing."""
+
+    iteration: int
+    values: DeviceValues  # this process's share of the loss, and the norm of the gradient
+
+
 class Trainer:
     """The state of one training in this process: its tensors, progress and log."""
 
     def __init__(
-        self, task: Task, config: TrainingConfig, seed: int, out: Path, identity: dict[str, Any], group: Group
+        self,
+        task: Task,
+        config: TrainingConfig,
+        seed: int,
+        out: Path,
+        identity: dict[str, Any],
+        group: Group,
+        on_nonfinite: str,
     ):
         self.task, self.config, self.seed, self.identity, self.group = task, config, seed, identity, group
+        self.on_nonfinite = on_nonfinite
         self.out, self.checkpoints = out, out.parent / "checkpoints"
         self.attempt: Path | None = None  # in the first process, the folder of this attempt's checkpoints
         self.network = task.network.to(group.device)
@@ -131,7 +160,11 @@ class Trainer:
         self.log = RunLog(out.parent / "train.jsonl" if group.rank == 0 else None, config.iterations)
         self.usage = Usage()
         self.iteration = 0  # the last completed iteration
+        self.unread: deque[_Step] = deque()  # completed, but for a look at their values
+        self.stopping = False  # whether a process was asked to stop
         self.skipped: list[int] = []
+        windows = config.batch_size // group.world_size
+        self.micro_batch = config.micro_batch if isinstance(config.micro_batch, int) else windows
         self.nondeterministic: set[str] = set()
 
     def checkpoint_bytes(self) -> int:
@@ -146,15 +179,16 @@ class Trainer:
         if state is not None:
             self.iteration, self.skipped = state["iteration"], state["skipped"]
             self.nondeterministic.update(state["nondeterministic"])
+            self.micro_batch = state["micro_batch"]
             self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.optimizer.load_state_dict(_in_memory(state["optimizer"]))
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
             self.usage = Usage(**state["usage"])
         self.usage.record_machine(self.group)
         self.log.open(state and state["log"], self.iteration)
 
-    def train(self, stop: StopRequest, lock: HeldLock | None, on_nonfinite: str, workers: int) -> bool:
+    def train(self, stop: StopRequest, lock: HeldLock | None, workers: int) -> bool:
         """Run the remaining iterations; return False if stopped by a signal before the last one.
 
         `lock` is the lock of the run directory, None in processes other than the first.
@@ -166,7 +200,7 @@ class Trainer:
         end = time.perf_counter()
         with (
             closing(self.log),
-            deterministic(group.device, self.nondeterministic),
+            deterministic(group.device, self.nondeterministic, config.deterministic),
             closing(prefetch(self._read, iterations, workers)) as batches,
         ):
             for iteration in iterations:
@@ -179,25 +213,33 @@ class Trainer:
                     network = group.parallel(self.network)
                 rate = learning_rate(config, iteration)
                 loss, norm = self._gradients(network, batch, iteration)
-                loss, stopping = group.sum(loss, bool(stop))
-                if isfinite(loss) and isfinite(norm):
+                self.unread.append(_Step(iteration, DeviceValues(loss, norm)))
+                if self.on_nonfinite == "skip":  # whether there is an update depends on the values
+                    self._read_values(stop, leave=0)
+                if iteration not in self.skipped:
                     self._update(rate, norm)
-                    self.log.step(loss / task.values_per_iteration, norm)
-                else:
-                    self._refuse(iteration, loss, norm, on_nonfinite)
                 self.iteration = iteration
+                validating, logging_, saving = (
+                    iteration == config.iterations or iteration % interval == 0
+                    for interval in (
+                        config.validation_interval,
+                        config.log_interval,
+                        config.checkpoint_interval,
+                    )
+                )
+                # A device that is asked for the values of the step before need not stop computing this one.
+                self._read_values(stop, leave=0 if validating or logging_ or saving else 1)
                 if lock is not None:
                     lock.check()
 
-                last = iteration == config.iterations
-                scores = self._validate() if last or iteration % config.validation_interval == 0 else {}
+                scores = self._validate() if validating else {}
                 start, end = end, time.perf_counter()
                 self.log.time(end - start, waiting)
-                if scores or last or iteration % config.log_interval == 0:
+                if validating or logging_:
                     self.log.write_interval(iteration, rate, peak_memory_gib(group.device), scores)
-                if stopping or last or iteration % config.checkpoint_interval == 0:
+                if saving or self.stopping:
                     self._save(lock)
-                if stopping:
+                if self.stopping:
                     break
         return self.iteration == config.iterations
 
@@ -215,6 +257,7 @@ class Trainer:
             attempts=attempts,
             iterations=self.iteration,
             skipped_iterations=self.skipped,
+            micro_batch=self.micro_batch,
             nondeterministic_operations=sorted(self.nondeterministic),
             result=self.log.last(),
             **self.usage.facts(),
@@ -230,30 +273,81 @@ class Trainer:
             batch = {key: values.pin_memory() for key, values in batch.items()}
         return batch
 
-    def _gradients(self, network: nn.Module, batch: dict[str, Tensor], iteration: int) -> tuple[float, float]:
-        """Compute the gradients of the global batch; return this share's loss and the gradients' norm."""
+    def _gradients(
+        self, network: nn.Module, batch: dict[str, Tensor], iteration: int
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the gradients of the global batch; return this process's loss and the gradients' norm."""
+        while (loss := self._accumulate(network, batch, iteration)) is None:
+            self.micro_batch = -(-self.micro_batch // 2)
+            logger.warning(
+                "%s: out of memory at iteration %d; going on with a micro-batch of %d",
+                *(self.out.parent, iteration, self.micro_batch),
+            )
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        return loss, get_total_norm(gradients)
+
+    def _accumulate(self, network: nn.Module, batch: dict[str, Tensor], iteration: int) -> Tensor | None:
+        """Add up the gradients of `micro_batch` windows at a time; None if they did not fit into memory."""
         torch.manual_seed(self.seed * 2**32 + iteration)  # for random operations of the network
         self.optimizer.zero_grad(set_to_none=True)
-        bfloat16 = self.config.precision == "bfloat16"
-        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=bfloat16):
-            loss = self.task.loss(network, batch)
-        (loss * self.group.world_size).backward()
-        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        return loss.item(), get_total_norm(gradients).item()
+        losses: list[Tensor] = []
+        parts = list(zip(*(values.split(self.micro_batch) for values in batch.values()), strict=True))
+        try:
+            for part in parts:
+                with tf32(self.config.precision == "tf32"), self._averaging(network, part is parts[-1]):
+                    with computing_in(self.config.precision, self.group.device):
+                        loss = self.task.loss(network, dict(zip(batch, part, strict=True)))
+                    (loss * self.group.world_size).backward()
+                losses.append(loss.detach())
+        except torch.OutOfMemoryError:
+            # Other processes would wait for the gradients of one that starts over.
+            if self.config.micro_batch != "auto" or self.micro_batch == 1 or self.group.world_size > 1:
+                raise InputError(
+                    f"{self.out.parent}: a micro-batch of {self.micro_batch} does not fit into the memory of "
+                    f"{device_name(self.group.device)}; {self._smaller()}"
+                ) from None
+            return None
+        return torch.stack(losses).sum()
 
-    def _update(self, rate: float, norm: float) -> None:
+    def _smaller(self) -> str:
+        """Advise what takes less memory."""
+        if self.micro_batch > 1:
+            return (
+                f"set training.micro_batch to {-(-self.micro_batch // 2)} or less, or to auto on one device"
+            )
+        return "set training.activation_checkpointing: true, or use a larger device"
+
+    def _averaging(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """Let several processes average their gradients with the last part of a batch only."""
+        if last or not isinstance(network, DistributedDataParallel):
+            return nullcontext()
+        return network.no_sync()
+
+    def _read_values(self, stop: StopRequest, leave: int) -> None:
+        """Look at the values of completed steps, the oldest first, but the last `leave`; none if stopping."""
+        while len(self.unread) > (0 if self.stopping else leave):
+            step = self.unread.popleft()
+            loss, norm = step.values.read()
+            loss, stopping = self.group.sum(loss, bool(stop))
+            self.stopping = bool(stopping)
+            if isfinite(loss) and isfinite(norm):
+                self.log.step(loss / self.task.values_per_iteration, norm)
+            else:
+                self._refuse(step.iteration, loss, norm)
+
+    def _update(self, rate: float, norm: Tensor) -> None:
         if self.config.gradient_clip is not None:
-            clip_grads_with_norm_(self.network.parameters(), self.config.gradient_clip, torch.tensor(norm))
+            clip_grads_with_norm_(self.network.parameters(), self.config.gradient_clip, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
 
-    def _refuse(self, iteration: int, loss: float, norm: float, on_nonfinite: str) -> None:
+    def _refuse(self, iteration: int, loss: float, norm: float) -> None:
         """Raise InputError at, or record and skip, an iteration whose loss or gradient is not finite."""
         batch = self.task.describe(iteration)
-        if on_nonfinite == "skip":
+        if self.on_nonfinite == "skip":
             self.skipped.append(iteration)
             self.log.write({"iteration": iteration, "skipped": batch})
             return
@@ -285,6 +379,7 @@ class Trainer:
                 "iteration": self.iteration,
                 "skipped": self.skipped,
                 "nondeterministic": sorted(self.nondeterministic),
+                "micro_batch": self.micro_batch,
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
@@ -310,3 +405,18 @@ def _lock(run: Path, group: Group, stop: StopRequest) -> Iterator[HeldLock | Non
         if lock is not None:
             remove_partials(run)
         yield lock
+
+
+def _default_workers() -> int:
+    """Cores that this process may use, but one, which the training itself keeps busy."""
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(1, cores - 1)
+
+
+def _in_memory(state: dict[str, Any]) -> dict[str, Any]:
+    """Copy an optimiser's tensors, which on the CPU would otherwise stay parts of the mapped file."""
+    moments = {
+        index: {name: value.clone() for name, value in values.items()}
+        for index, values in state["state"].items()
+    }
+    return {**state, "state": moments}
