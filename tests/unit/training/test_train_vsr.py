@@ -319,7 +319,7 @@ def test_says_what_takes_less_memory(run, monkeypatch):
     with pytest.raises(InputError, match="a micro-batch of 4 .* set training.micro_batch to 2 or less"):
         run(training={"batch_size": 4})
     limit_windows(monkeypatch, 0)
-    with pytest.raises(InputError, match="a micro-batch of 1 .* activation_checkpointing: true"):
+    with pytest.raises(InputError, match="a micro-batch of 1 .*activation_checkpointing: true"):
         run(name="auto", training={"batch_size": 2, "micro_batch": "auto"})
 
 

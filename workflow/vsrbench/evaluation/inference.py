@@ -44,8 +44,8 @@ class RestoreOptions:
     """How a network is run over a clip; the defaults are the released procedure.
 
     `tile_overlap`, even, in LQ pixels, is half a tile by default; a smaller overlap is faster and not the
-    released procedure. `precision` is one of `core.config.PRECISIONS`. Raises InputError for an unknown mode or
-    precision.
+    released procedure. `precision` is one of `core.config.PRECISIONS`. Raises InputError for an unknown mode
+    or precision.
     """
 
     mode: str = "tiled"
