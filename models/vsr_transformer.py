@@ -5,6 +5,7 @@ Clips are (n, t, 3, h, w), RGB in [0, 1]; features are (n, t, c, h, w), channels
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -156,6 +157,12 @@ class VSRTransformer(nn.Module):
         enlarged = F.interpolate(clip.flatten(0, 1), scale_factor=SCALE, mode="bilinear", align_corners=False)
         base: Tensor = enlarged.unflatten(0, clip.shape[:2])
         return per_frame(self.reconstruction, features) + base
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the parts in place, as `nn.Module.compile` does; equal blocks are compiled once."""
+        for part in (self.extraction, self.spynet, *self.blocks, self.reconstruction):
+            if part is not None:
+                part.compile(*args, **kwargs)
 
     @property
     def activation_checkpointing(self) -> bool:

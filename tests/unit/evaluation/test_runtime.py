@@ -163,11 +163,3 @@ def test_operations_count_a_multiply_add_as_two():
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(clip)
     assert counter.get_total_flops() / 1e9 == pytest.approx(1139.87 - 31.44 * 2 / 12, rel=1e-5)
-
-
-@pytest.mark.gpu
-def test_on_a_gpu():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    found = measure(small_model("full").cuda(), 32, 32, RestoreOptions(), budget_seconds=0.2)
-    assert found["peak_memory_gib"] > 0 and found["latency_ms"]["median"] > 0

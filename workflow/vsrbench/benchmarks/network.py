@@ -21,13 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from models import ModelConfig, build_model
+from models.blocks import ResidualStack
 from models.vsr_transformer import VSRTransformer
 from vsrbench.benchmarks import results_csv
 from vsrbench.benchmarks.released_procedure import plain_network, plain_tiled
-from vsrbench.core.device import allow_tf32
+from vsrbench.core.device import allow_tf32, computing_in, deterministic, tf32
 from vsrbench.core.errors import InputError
 from vsrbench.core.malloc import retain_freed_memory
 from vsrbench.core.provenance import machine_card
@@ -35,7 +37,7 @@ from vsrbench.evaluation.inference import RestoreOptions, restore_clip, to_frame
 from vsrbench.training.losses import charbonnier
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-CLIPS_A_STEP = {"cpu": 1, "cuda": 4}[DEVICE]  # the released code has four a GPU
+WINDOWS_A_STEP = {"cpu": 1, "cuda": 4}[DEVICE]  # the released code has four a GPU
 
 Row = dict[str, Any]
 Work = Callable[[], Iterator[int]]  # each call of the iterator does something as often as it says
@@ -49,7 +51,16 @@ class Measure:
     mode: str = ""  # of restoring; a training step has none
     activation_checkpointing: bool = False
     compiled: bool = False  # on a GPU only
+    deterministic: bool = False  # on a GPU only
+    windows: int = WINDOWS_A_STEP  # of a training step
     target: float | None = None
+
+    @property
+    def gpu_only(self) -> bool:
+        """Whether it makes no difference on a CPU, or takes too long there."""
+        return any(
+            (self.compiled, self.deterministic, self.precision == "tf32", self.windows > WINDOWS_A_STEP)
+        )
 
 
 MEASURES = {
@@ -60,12 +71,21 @@ MEASURES = {
     "whole_frame_bfloat16": Measure("bfloat16", mode="whole_frame"),
     "whole_frame_bfloat16_compiled": Measure("bfloat16", mode="whole_frame", compiled=True),
     "step_float32": Measure(target=1.4),
+    "step_tf32": Measure("tf32"),
     "step_bfloat16": Measure("bfloat16", target=2.5),
-    "step_bfloat16_compiled": Measure("bfloat16", compiled=True),
+    "step_float32_compiled": Measure(compiled=True),
+    "step_tf32_compiled": Measure("tf32", compiled=True),
+    "step_bfloat16_compiled": Measure("bfloat16", compiled=True, target=4),
     "step_float32_activation_checkpointing": Measure(activation_checkpointing=True),
     "step_bfloat16_activation_checkpointing": Measure("bfloat16", activation_checkpointing=True),
+    "step_float32_deterministic": Measure(deterministic=True),
+    "step_bfloat16_deterministic": Measure("bfloat16", deterministic=True),
+    "step_bfloat16_compiled_deterministic": Measure("bfloat16", compiled=True, deterministic=True),
+    "step_bfloat16_compiled_16_windows": Measure("bfloat16", compiled=True, windows=16),
 }
 LONG_CLIP = "long_clip_memory"
+STACK = "residual_stack"
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bfloat16, by their makers' data sheets
 FIRST = 4  # a frame far enough from the clip's start
 SETTLING = 3  # steps until the C library keeps what a step frees instead of asking for new pages
 
@@ -85,12 +105,65 @@ def compare_restoring(
 def compare_steps(names: list[str], rounds: int, sizes: dict[str, int]) -> Iterator[Row]:
     """Seconds for a training step, and peaks of memory.
 
-    Each measure takes turns with a plain step of its own: all at once would not fit into 24 GiB.
+    Each measure takes turns with a plain step of its own: all at once would not fit into 24 GiB. A GPU does
+    not drift as a shared CPU does: there, one plain step is measured for all.
     """
+    if DEVICE == "cuda":
+        plain, operations = None, _operations(sizes)
+        for name in ("plain_step", *names):
+            work = partial(_steps, MEASURES.get(name), sizes)
+            (row,) = in_turns({name: work}, "step", 4 * rounds, warm_up=SETTLING)
+            plain = plain or row["seconds"] / WINDOWS_A_STEP
+            windows = MEASURES[name].windows if name in MEASURES else WINDOWS_A_STEP
+            rates = _rates(row["seconds"], windows, operations)
+            yield row | rates | {"ratio": plain * windows / row["seconds"]}
+        return
     for name in names:
         works = {step: partial(_steps, MEASURES.get(step), sizes) for step in ("plain_step", name)}
         plain, measured = in_turns(works, "step", rounds, warm_up=SETTLING)
         yield from (plain, measured) if name == names[0] else (measured,)
+
+
+def _rates(seconds: float, windows: int, operations: float) -> Row:
+    """Windows a second, tera-operations a second and, of a known GPU, their share of its bfloat16 peak."""
+    rate = windows * operations / seconds
+    peak = next((peak for name, peak in PEAKS.items() if name in torch.cuda.get_device_name()), None)
+    share = rate / peak if peak else None
+    return {
+        "windows_a_second": windows / seconds,
+        "tera_operations_a_second": rate / 1e12,
+        "peak_share": share,
+    }
+
+
+def _operations(sizes: dict[str, int]) -> float:
+    """Operations of a training step on one window; what activation checkpointing repeats counts once."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        clip, gt = torch.empty(1, 5, 3, 64, 64), torch.empty(1, 5, 3, 256, 256)
+        charbonnier(build_model(ModelConfig(**sizes))(clip), gt).backward()
+    return float(counter.get_total_flops())
+
+
+def compare_stacks(rounds: int) -> Iterator[Row]:
+    """A training step of one residual stack, which takes most of a block's time, on a GPU."""
+    windows = 16
+    work = {"residual_stack_bfloat16_compiled": partial(_stack_steps, windows)}
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        ResidualStack(67, 64, 30)(torch.empty(5 * windows, 67, 64, 64)).sum().backward()
+    for row in in_turns(work, "step", 4 * rounds, warm_up=SETTLING):
+        operations = counter.get_total_flops() / windows
+        yield row | _rates(row["seconds"], windows, operations) | {"ratio": None, "target_share": 0.4}
+
+
+def _stack_steps(windows: int) -> Iterator[int]:
+    stack = ResidualStack(67, 64, 30).to(DEVICE)
+    stack.to(memory_format=torch.channels_last)
+    stack.compile()
+    x = torch.rand(5 * windows, 67, 64, 64, device=DEVICE)
+    while True:
+        with torch.autocast(DEVICE, torch.bfloat16):
+            stack(x).sum().backward()
+        yield 1
 
 
 def compare_clip_lengths(size: tuple[int, int]) -> Iterator[Row]:
@@ -160,11 +233,6 @@ def _network(norm: str, sizes: dict[str, Any]) -> VSRTransformer:
     return build_model(ModelConfig(norm=norm, **sizes)).to(DEVICE)
 
 
-def _compile(model: VSRTransformer) -> None:
-    for part in (model.extraction, model.spynet, *model.blocks, model.reconstruction):
-        part.compile()
-
-
 def _plain_windows(size: tuple[int, int], length: int, sizes: dict[str, int]) -> Iterator[int]:
     """A frame at a time; at first one tile, which warms up."""
     model, lq = _network("spatial_affine", sizes), _noise(size, length)
@@ -180,7 +248,7 @@ def _windows(measure: Measure, size: tuple[int, int], length: int, sizes: dict[s
     """A window's frames at a time."""
     model = _network("channel" if measure.mode == "whole_frame" else "spatial_affine", sizes)
     if measure.compiled:
-        _compile(model)
+        model.compile()
     frames, count = range(FIRST, length), 3 if measure.mode == "whole_frame" else 1
     lq = _noise(size, length)
     options = RestoreOptions(measure.mode, precision=measure.precision)
@@ -207,23 +275,26 @@ def _noise(size: tuple[int, int], length: int) -> np.ndarray:
 
 def _steps(measure: Measure | None, sizes: dict[str, int]) -> Iterator[int]:
     """Training steps on random clips; without a measure, of the plain network."""
-    model = _network("spatial_affine", sizes)
+    model, device = _network("spatial_affine", sizes), torch.device(DEVICE)
     forward: Callable[[Tensor], Tensor] = partial(plain_network, model)
     if measure is not None:
         forward, model.activation_checkpointing = model, measure.activation_checkpointing
+        if DEVICE == "cuda":
+            model.to(memory_format=torch.channels_last)
         if measure.compiled:
-            _compile(model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, betas=(0.9, 0.99))
-    lq = torch.rand(CLIPS_A_STEP, 5, 3, 64, 64, device=DEVICE)
-    gt = torch.rand(CLIPS_A_STEP, 5, 3, 256, 256, device=DEVICE)
-    autocast = measure is not None and measure.precision == "bfloat16"
-    while True:
-        with torch.autocast(DEVICE, torch.bfloat16, autocast):
-            restored = forward(lq)
-        optimizer.zero_grad(set_to_none=True)
-        charbonnier(restored, gt).backward()
-        optimizer.step()
-        yield 1
+            model.compile()
+    how = measure or Measure()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, betas=(0.9, 0.99), fused=measure is not None)
+    lq = torch.rand(how.windows, 5, 3, 64, 64, device=DEVICE)
+    gt = torch.rand(how.windows, 5, 3, 256, 256, device=DEVICE)
+    with deterministic(device, set(), how.deterministic), tf32(how.precision == "tf32"):
+        while True:
+            with computing_in(how.precision, device):
+                restored = forward(lq)
+            optimizer.zero_grad(set_to_none=True)
+            charbonnier(restored, gt).backward()
+            optimizer.step()
+            yield 1
 
 
 def _peak_gib() -> float:
@@ -247,11 +318,12 @@ def compare(
 
     `sizes` are those of the network that differ from the published ones.
     """
-    known = [name for name, measure in MEASURES.items() if DEVICE == "cuda" or not measure.compiled]
-    chosen = measures or [*known, LONG_CLIP]
-    if unknown := sorted(set(chosen) - {*known, LONG_CLIP}):
+    known = [name for name, measure in MEASURES.items() if DEVICE == "cuda" or not measure.gpu_only]
+    others = [STACK, LONG_CLIP] if DEVICE == "cuda" else [LONG_CLIP]
+    chosen = measures or [*known, *others]
+    if unknown := sorted(set(chosen) - {*known, *others}):
         raise InputError(
-            f"bench: no measure {unknown[0]!r} on a {DEVICE}; there are {', '.join(known)}, {LONG_CLIP}"
+            f"bench: no measure {unknown[0]!r} on a {DEVICE}; there are {', '.join([*known, *others])}"
         )
     restoring = [name for name in known if name in chosen and MEASURES[name].mode]
     steps = [name for name in known if name in chosen and not MEASURES[name].mode]
@@ -261,6 +333,7 @@ def compare(
     for wanted, measured in (
         (restoring, compare_restoring(restoring, size, rounds, sizes)),
         (steps, compare_steps(steps, rounds, sizes)),
+        (STACK in chosen, compare_stacks(rounds)),
         (LONG_CLIP in chosen, compare_clip_lengths(size)),
     ):
         for row in measured if wanted else ():
@@ -272,12 +345,16 @@ def compare(
 
 def _line(row: Row) -> str:
     parts = [f"{row['measure']:32s} {1000 * row['seconds']:10.1f} ms a {row['per']}"]
-    if "ratio" in row:
-        parts.append(
-            f"({1000 * row['fastest']:.1f} to {1000 * row['slowest']:.1f}), {row['ratio']:.2f} times as fast"
-        )
+    if "fastest" in row:
+        parts.append(f"({1000 * row['fastest']:.1f} to {1000 * row['slowest']:.1f})")
+    if row.get("ratio"):
+        parts.append(f"{row['ratio']:.2f} times as fast")
     if row.get("target"):
         parts.append(f"(target {row['target']:g})")
+    if row.get("tera_operations_a_second"):
+        parts.append(f"{row['tera_operations_a_second']:.1f} tera-operations a second")
+    if row.get("peak_share"):
+        parts.append(f"({row['peak_share']:.1%} of the bfloat16 peak)")
     if "peak_gib" in row:
         parts.append(f"peak {row['peak_gib']:.2f} GiB")
     return " ".join(parts)

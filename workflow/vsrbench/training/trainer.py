@@ -149,6 +149,8 @@ class Trainer:
         self.out, self.checkpoints = out, out.parent / "checkpoints"
         self.attempt: Path | None = None  # in the first process, the folder of this attempt's checkpoints
         self.network = task.network.to(group.device)
+        if group.device.type == "cuda":  # the layout of the features, which convolutions are fastest in
+            self.network.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), config.learning_rate, config.betas, fused=True
         )
