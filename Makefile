@@ -50,6 +50,11 @@ bench: install  ## speed as ratios against plain formulations
 	@.venv/bin/python -m vsrbench.benchmarks.data --out results/bench_data.csv
 	@.venv/bin/python -m vsrbench.benchmarks.metrics --out results/bench_metrics.csv
 
+bench-gpu: install  ## the tests that need a GPU, then its speed, each target with a verdict
+	@.venv/bin/python -c 'import torch; torch.cuda.is_available() or exit("bench-gpu: no CUDA device is visible; run it on a machine with a GPU")'
+	@.venv/bin/pytest -q -m gpu
+	@.venv/bin/python -m vsrbench.benchmarks.gpu --out results/bench_gpu.csv
+
 compare: install  ## what differs between two studies: A=results/x B=results/y
 	@.venv/bin/vsrbench compare $(A) $(B)
 
