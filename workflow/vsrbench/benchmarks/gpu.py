@@ -8,6 +8,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -66,7 +67,7 @@ def measure_training(windows: int = 16, iterations: int = 60) -> Row:
         precision="bfloat16",
         deterministic=False,
     )
-    names = {"study": "bench", "variant": "full", "title": "Full", "question": "How fast?", "because": None}
+    names: dict[str, Any] = {"study": "bench", "variant": "full", "title": "Full", "question": "How fast?"}
     model = ModelConfig(feed_forward="unaligned")  # SPyNet would need weights
     variant = Variant(**names, changes={}, train_on="reds", degradation="BI", model=model, training=training)
     with tempfile.TemporaryDirectory() as name:
