@@ -410,9 +410,9 @@ def _lock(run: Path, group: Group, stop: StopRequest) -> Iterator[HeldLock | Non
 
 
 def _default_workers() -> int:
-    """Cores that this process may use, but one, which the training itself keeps busy."""
+    """Cores that this process may use, but one, which the training itself keeps busy; at most eight."""
     cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return max(1, cores - 1)
+    return max(1, min(8, cores - 1))
 
 
 def _in_memory(state: dict[str, Any]) -> dict[str, Any]:
