@@ -164,6 +164,14 @@ class VSRTransformer(nn.Module):
             if part is not None:
                 part.compile(*args, **kwargs)
 
+    def use_channels_last(self) -> None:
+        """Lay out the weights as the features are, channels last, which a GPU's convolutions need to be fast.
+
+        SPyNet's stay as they are: its images have three channels, first in memory.
+        """
+        for part in (self.extraction, *self.blocks, self.reconstruction):
+            part.to(memory_format=torch.channels_last)
+
     @property
     def activation_checkpointing(self) -> bool:
         """Whether the backward pass recomputes the activations of the residual blocks, to save memory."""

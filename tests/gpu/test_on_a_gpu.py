@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from kill_training import survive
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from small_network import small_network
 from tiny_training import MODEL, write_stores, write_variant
 
@@ -162,7 +162,7 @@ def without_waiting(method):
 def test_halves_its_micro_batch_when_memory_runs_out(run):
     """On a real device with little memory, as another process may leave it."""
     wide = {"num_feat": 64, "num_reconstruct_blocks": 30}
-    sizes = {"batch_size": 16, "iterations": 2}
+    sizes = {"batch_size": 16, "iterations": 2, "log_interval": 1}
     run("roomy", model=wide, **sizes)
     peak, total = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()
@@ -172,10 +172,9 @@ def test_halves_its_micro_batch_when_memory_runs_out(run):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert json.loads(out.with_name("provenance.json").read_text())["micro_batch"] in (4, 8)
-    weights, other = load_file(out), load_file(out.parents[1] / "roomy" / out.name)
-    for name, values in weights.items():
-        if not name.endswith("key.bias"):
-            torch.testing.assert_close(values, other[name], atol=2e-3, rtol=0)
+    roomy = log(out.parents[1] / "roomy" / out.name)
+    for key in ("loss", "gradient_norm"):
+        assert log(out)[0][key] == pytest.approx(roomy[0][key], rel=1e-4)
 
 
 def test_runtime_is_measured():

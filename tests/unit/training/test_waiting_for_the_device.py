@@ -58,7 +58,7 @@ def test_a_step_asks_nothing(inputs, tmp_path, monkeypatch, variant):
     for name in ("_gradients", "_update"):
         monkeypatch.setattr(trainer.Trainer, name, watched(getattr(trainer.Trainer, name), asked))
     model = MODEL | {"feed_forward": "flow_aligned"} | VARIANTS[variant]
-    recipe = TRAINING | {"gradient_clip": 1.0}  # an average has a counter, but that stays on the host
+    recipe = TRAINING | {"gradient_clip": 1.0, "ema_decay": 0.9}
     config = write_variant(tmp_path / "full.yaml", model, recipe)
     train(**inputs, config=config, seed=1, out=tmp_path / "run" / "weights.safetensors", device="cpu")
     assert not asked.counts

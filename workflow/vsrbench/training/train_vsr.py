@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models import build_model
 from models.state_dicts import load_spynet
 from vsrbench.core.config import Variant, load_variant
+from vsrbench.core.device import choose_device
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import sha256
 from vsrbench.core.lineage import check
@@ -55,6 +56,8 @@ def train(
         variant = with_learning_rate(variant, learning_rate)
     torch.manual_seed(seed)
     task = Restoration(variant, seed, FrameStore(store.parent), FrameStore(validation_store.parent))
+    if choose_device(device).type == "cuda":
+        task.network.use_channels_last()
     flow_digest = None
     if task.network.spynet is not None:
         flow_digest = _load_flow(task.network.spynet, flow_weights)

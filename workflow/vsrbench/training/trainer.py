@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -21,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vsrbench.core.config import TrainingConfig
 from vsrbench.core.device import (
@@ -149,14 +150,13 @@ class Trainer:
         self.out, self.checkpoints = out, out.parent / "checkpoints"
         self.attempt: Path | None = None  # in the first process, the folder of this attempt's checkpoints
         self.network = task.network.to(group.device)
-        if group.device.type == "cuda":  # the layout of the features, which convolutions are fastest in
-            self.network.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), config.learning_rate, config.betas, fused=True
         )
         self.average = None
         if config.ema_decay is not None:
-            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+            self.average = deepcopy(self.network).requires_grad_(False)
+            self.add_to_average = get_ema_multi_avg_fn(config.ema_decay)
         if config.compile:
             self.network.compile()
         self.log = RunLog(out.parent / "train.jsonl" if group.rank == 0 else None, config.iterations)
@@ -164,6 +164,7 @@ class Trainer:
         self.iteration = 0  # the last completed iteration
         self.unread: deque[_Step] = deque()  # completed, but for a look at their values
         self.stopping = False  # whether a process was asked to stop
+        self.updates = 0
         self.skipped: list[int] = []
         windows = config.batch_size // group.world_size
         self.micro_batch = config.micro_batch if isinstance(config.micro_batch, int) else windows
@@ -179,7 +180,9 @@ class Trainer:
         state = load_latest(self.checkpoints, self.identity)
         self.group.wait()  # all processes must have read before one writes
         if state is not None:
-            self.iteration, self.skipped = state["iteration"], state["skipped"]
+            self.iteration, self.updates, self.skipped = (
+                state[key] for key in ("iteration", "updates", "skipped")
+            )
             self.nondeterministic.update(state["nondeterministic"])
             self.micro_batch = state["micro_batch"]
             self.network.load_state_dict(state["network"])
@@ -344,7 +347,13 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            averaged, current = (list(network.parameters()) for network in (self.average, self.network))
+            with torch.no_grad():
+                if self.updates:
+                    self.add_to_average(averaged, current, self.updates)
+                else:
+                    self.average.load_state_dict(self.network.state_dict())
+        self.updates += 1
 
     def _refuse(self, iteration: int, loss: float, norm: float) -> None:
         """Raise InputError at, or record and skip, an iteration whose loss or gradient is not finite."""
@@ -369,7 +378,7 @@ class Trainer:
         return scores
 
     def _result(self) -> nn.Module:
-        return self.network if self.average is None else self.average.module
+        return self.network if self.average is None else self.average
 
     def _save(self, lock: HeldLock | None) -> None:
         """Save a checkpoint: all processes report their usage; the first, which has the lock, writes it."""
@@ -379,6 +388,7 @@ class Trainer:
                 "identity": self.identity,
                 "finished": self.iteration == self.config.iterations,
                 "iteration": self.iteration,
+                "updates": self.updates,
                 "skipped": self.skipped,
                 "nondeterministic": sorted(self.nondeterministic),
                 "micro_batch": self.micro_batch,
