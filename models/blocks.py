@@ -40,6 +40,15 @@ def select_frames(clip: Tensor, indices: Sequence[int]) -> Tensor:
     return torch.cat([part.movedim(2, -1) for part in parts], dim=1).movedim(-1, 2)
 
 
+def in_layout_of(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Lay x (n, c, h, w) out in memory so that convolutions, which keep the layout of their input, are fast.
+
+    That is channels last on the CPU, and on a GPU as the weights of `conv` are.
+    """
+    channels_first = x.is_cuda and conv.weight.is_contiguous()
+    return x.contiguous(memory_format=torch.contiguous_format if channels_first else torch.channels_last)
+
+
 class ResidualBlock(nn.Module):
     """x + conv(relu(conv(x))), initialised near the identity: He-normal weights times 0.1, zero biases.
 
@@ -97,9 +106,8 @@ class ResidualStack(nn.Module):
         self.blocks = ResidualBlocks(num_feat, num_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n, in_channels, h, w) to features (n, num_feat, h, w), channels last in memory."""
-        # A convolution keeps the memory format of its input and is fastest with the channels last.
-        x = x.contiguous(memory_format=torch.channels_last)
+        """Map (n, in_channels, h, w) to features (n, num_feat, h, w)."""
+        x = in_layout_of(self.head, x)
         features: Tensor = self.blocks(F.leaky_relu(self.head(x), SLOPE, inplace=True))
         return features
 
@@ -137,7 +145,7 @@ class Reconstruction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (n, c, h, w) to the residual (n, 3, 4h, 4w) that is added to the enlarged input."""
-        x = self.blocks(x)
+        x = self.blocks(in_layout_of(self.upsample1, x))
         for upsample in (self.upsample1, self.upsample2):
             x = F.leaky_relu(F.pixel_shuffle(upsample(x), 2), SLOPE, inplace=True)
         residual: Tensor = self.to_rgb(F.leaky_relu(self.refine(x), SLOPE, inplace=True))

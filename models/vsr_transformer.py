@@ -164,13 +164,16 @@ class VSRTransformer(nn.Module):
             if part is not None:
                 part.compile(*args, **kwargs)
 
-    def use_channels_last(self) -> None:
-        """Lay out the weights as the features are, channels last, which a GPU's convolutions need to be fast.
+    def set_layout(self, precision: str) -> None:
+        """Lay out weights, and with them features, as a GPU's convolutions are fastest in a precision.
 
+        That is channels last for products on tensor cores, but channels first for float32, where a training
+        step of the published network took 1.6 times as long with the channels last (`results/bench_gpu.csv`).
         SPyNet's stay as they are: its images have three channels, first in memory.
         """
+        layout = torch.contiguous_format if precision == "float32" else torch.channels_last
         for part in (self.extraction, *self.blocks, self.reconstruction):
-            part.to(memory_format=torch.channels_last)
+            part.to(memory_format=layout)
 
     @property
     def activation_checkpointing(self) -> bool:

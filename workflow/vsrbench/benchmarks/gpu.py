@@ -69,7 +69,9 @@ def measure_training(windows: int = 16, iterations: int = 60) -> Row:
     )
     names: dict[str, Any] = {"study": "bench", "variant": "full", "title": "Full", "question": "How fast?"}
     model = ModelConfig(feed_forward="unaligned")  # SPyNet would need weights
-    variant = Variant(**names, changes={}, train_on="reds", degradation="BI", model=model, training=training)
+    variant = Variant(
+        **names, because=None, changes={}, train_on="reds", degradation="BI", model=model, training=training
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build_store([write_clip(folder)], folder / "store")

@@ -280,7 +280,7 @@ def _steps(measure: Measure | None, sizes: dict[str, int]) -> Iterator[int]:
     if measure is not None:
         forward, model.activation_checkpointing = model, measure.activation_checkpointing
         if DEVICE == "cuda":
-            model.use_channels_last()
+            model.set_layout(measure.precision)
         if measure.compiled:
             model.compile()
     how = measure or Measure()

@@ -143,7 +143,7 @@ def _restore(
 ) -> Iterator[Tensor]:
     device = next(model.parameters()).device
     if device.type == "cuda":
-        model.use_channels_last()
+        model.set_layout(precision)
     groups = _groups(tiles, model.config, device)
     shared = [_SharedWork(model) for _ in groups]
     height, width = (SCALE * size for size in lq.shape[1:3])

@@ -57,7 +57,7 @@ def train(
     torch.manual_seed(seed)
     task = Restoration(variant, seed, FrameStore(store.parent), FrameStore(validation_store.parent))
     if choose_device(device).type == "cuda":
-        task.network.use_channels_last()
+        task.network.set_layout(variant.training.precision)
     flow_digest = None
     if task.network.spynet is not None:
         flow_digest = _load_flow(task.network.spynet, flow_weights)
