@@ -21,7 +21,7 @@ def test_the_plain_resize_gives_the_same_numbers():
 def test_decoding_gives_the_crops_of_the_store(tmp_path, monkeypatch):
     for name, value in {"FRAMES": 6, "HEIGHT": 96, "WIDTH": 128}.items():
         monkeypatch.setattr(data, name, value)
-    clip = data._write_clip(tmp_path)
+    clip = data.write_clip(tmp_path)
     build_store([clip], tmp_path / "store")
     arguments = (range(1, 6), 3, 5, 16)
     stored = FrameStore(tmp_path / "store").crop(0, *arguments)
