@@ -217,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--study", type=Path, required=True, help="study file")
     option("--gpus", type=_positive, default=1, help="GPUs that share the batch of a training")
+    option("--memory", type=_gibibytes, help="of a GPU, such as 80GiB: say how much of a batch fits")
     option("--device", help="cpu or cuda; by default cuda if available")
 
     option = add(
@@ -253,6 +254,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("study", type=Path, help="results/<study>")
     return parser
+
+
+def _gibibytes(text: str) -> float:
+    number = float(text.removesuffix("GiB"))
+    if number <= 0:
+        raise ValueError
+    return number
 
 
 def _positive(text: str) -> int:

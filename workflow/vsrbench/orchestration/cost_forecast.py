@@ -1,5 +1,7 @@
 """What a study will cost, before any of it is submitted: counted operations, and how fast this device is."""
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +33,24 @@ from vsrbench.results.statistics import (
 from vsrbench.training.checkpoint import KEPT
 
 GIB = 2**30
+FILLED = 0.9  # share of a device's memory that tensors may take
 HEAD = ("", "trainings", "hours each", "GiB", "scorings", "hours each", "GPU jobs", "GPU-hours")
 
 
-def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
+def plan(*, study: Path, gpus: int = 1, device: str | None = None, memory: float | None = None) -> None:
     """Print jobs, GPU-hours and peak memory of each variant of a study file, and what they rest on.
 
     `gpus` share the batch of a training. What is counted are convolutions and matrix products, at the rate at
-    which this device trains the full model; reading frames and computing metrics come on top.
+    which this device trains the full model; reading frames and computing metrics come on top. With `memory`
+    in GiB, also say how much of a batch fits into a device that has so much.
     """
     settings = read_yaml(study)
     check_settings(settings, study)
     variants = [resolve_variant(settings, name) for name in settings["variants"]]
     variants += [at_budget(variant, n) for n in sorted(settings.get("budgets", ())) for variant in variants]
     full = next(variant for variant in variants if variant.variant == "full")
+    if memory is not None:
+        print(_what_fits([variant for variant in variants if not variant.shortened], gpus, memory))
     target = choose_device(device)
     calibration = calibrate(full, gpus, target)
     rows = [_row(settings, variant, gpus, calibration) for variant in variants]
@@ -53,7 +59,7 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None) -> None:
     ):
         rows.append(_flow_row(settings, full, calibration))
     total = ["in all", *("" for _ in HEAD[3:]), sum(row[-2] for row in rows), sum(row[-1] for row in rows)]
-    print(_table([*rows, total]))
+    print(_table([list(HEAD), *rows, total]))
     print(_basis(calibration, full, gpus, trainings=sum(row[1] for row in rows)))
     print(
         _resolution(len(settings["variants"]) - 1 + len(settings.get("baselines", [ANCHOR.name])), settings)
@@ -98,6 +104,27 @@ def _peak_gib(cost: TrainingCost, windows: int, copies: int, calibration: Calibr
     return calibration.memory_ratio * cost.peak_bytes(windows, copies) / GIB
 
 
+def _what_fits(variants: list[Variant], gpus: int, memory: float) -> str:
+    """Memory of a GPU's share of the batch, and its largest micro-batch, in each precision."""
+    ways = list(product(("float32", "bfloat16"), (False, True)))
+    head = ["", *(f"{precision}{', checkpointed' * checkpointing}" for precision, checkpointing in ways)]
+    rows = [[variant.variant, *(_fit(variant, gpus, memory, *way) for way in ways)] for variant in variants]
+    return (
+        f"GiB for one GPU's share of the batch, as counted, and the largest micro-batch that fits into "
+        f"{memory:g} GiB\nless {1 - FILLED:.0%} for workspaces; checkpointed: with activation checkpointing; "
+        f"tf32 is as float32.\n{_table([head, *rows])}\n"
+    )
+
+
+def _fit(variant: Variant, gpus: int, memory: float, precision: str, checkpointing: bool) -> str:
+    training = replace(variant.training, precision=precision, activation_checkpointing=checkpointing)
+    cost, share = training_cost(replace(variant, training=training)), -(-training.batch_size // gpus)
+    copies = 4 + (training.ema_decay is not None)
+    left = FILLED * memory * GIB - cost.peak_bytes(0, copies)
+    fits = min(share, int(left // cost.saved_bytes))
+    return f"{cost.peak_bytes(share, copies) / GIB:.3g}: {f'{fits} of {share}' if fits > 0 else 'none'}"
+
+
 def _scores(variant: Variant, dataset: str) -> bool:
     return DATA_SETS[dataset].exact_flow or variant.model.flow_source != "oracle"
 
@@ -132,7 +159,7 @@ def _resolution(comparisons: int, settings: dict[str, Any]) -> str:
 
 
 def _table(rows: list[list]) -> str:
-    cells = [HEAD, *([_text(cell) for cell in row] for row in rows)]
+    cells = [[_text(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells
