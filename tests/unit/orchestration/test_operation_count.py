@@ -6,7 +6,7 @@ import pytest
 from workflow_copy import ROOT
 
 from vsrbench.core.config import read_yaml, resolve_variant
-from vsrbench.orchestration.cost_forecast import plan
+from vsrbench.orchestration.cost_forecast import _fit, plan
 from vsrbench.orchestration.operation_count import flow_training_cost, tile_operations, training_cost
 
 FORWARD = 1139.87e9  # operations of the released network on a clip of 5 x 64 x 64, shared/reference
@@ -67,3 +67,19 @@ def test_plan_names_every_variant_and_counts_its_jobs(capsys):
     assert jobs == {"full": "7", "fcsa": "7", "oracle_flow": "5", "SPyNet": "1"}
     assert next(line for line in printed.splitlines() if line.startswith("in all")).split()[2] == "20"
     assert "Calibration: 3 training steps of the full model" in printed
+
+
+def test_plan_says_how_much_of_a_batch_fits(published, cost):
+    """On 40 GiB, less a tenth: weights, gradients and moments first, then windows while there is room."""
+    room = 0.9 * 40 * 2**30 - cost.peak_bytes(0)
+    assert _fit(published, 1, 40, "float32", False).endswith(f": {room // cost.saved_bytes:.0f} of 32")
+    assert _fit(published, 8, 40, "float32", True).endswith(": 4 of 4")
+    assert _fit(published, 1, 1, "float32", False).endswith(": none")
+
+
+def test_plan_prints_what_fits_before_it_measures(capsys):
+    plan(study=ROOT / "tests" / "workflow" / "tiny.yaml", device="cpu", memory=8)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("the largest micro-batch that fits into 8 GiB")
+    assert [line.split()[0] for line in lines[3:6]] == ["full", "fcsa", "oracle_flow"]
+    assert all(line.count("2 of 2") == 4 for line in lines[3:6])

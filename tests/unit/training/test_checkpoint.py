@@ -3,6 +3,8 @@
 import errno
 import logging
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -146,3 +148,45 @@ def test_earlier_checkpoints_go_when_later_attempts_have_theirs(tmp_path):
     assert [path.name.split(".")[0] for path in list_checkpoints(tmp_path)] == ["00000015", "00000010"]
     assert newest.parent.name == "attempt_000003"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["attempt_000002", "attempt_000003"]
+
+
+MEMORY = """
+import sys, threading, time, torch
+from pathlib import Path
+from vsrbench.training.checkpoint import load_latest, save_checkpoint
+
+def anonymous():
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return int(status["RssAnon"].split()[0]) / 1024
+
+def peak(call):
+    before, most, done = anonymous(), 0.0, threading.Event()
+    def watch():
+        nonlocal most
+        while not done.is_set():
+            most = max(most, anonymous())
+            time.sleep(0.001)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    result = call()
+    done.set()
+    watcher.join()
+    return result, max(most, anonymous()) - before
+
+folder = Path(sys.argv[1])
+network = torch.nn.Sequential(*(torch.nn.Linear(1024, 1024, bias=False) for _ in range(40)))  # 160 MiB
+state = {"identity": {}, "finished": False, "network": network.state_dict()}
+save_checkpoint(folder, 1, {"identity": {}, "finished": False})  # imports what saving needs
+_, saving = peak(lambda: save_checkpoint(folder, 2, state))
+loaded, loading = peak(lambda: load_latest(folder, {}))
+_, copying = peak(lambda: network.load_state_dict(loaded["network"]))
+print(saving / 160, loading / 160, copying / 160)
+"""
+
+
+def test_checkpoints_take_no_memory_of_their_size(tmp_path):
+    """In shares of the checkpoint's size, beyond the network itself."""
+    script = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert all(float(share) < 0.2 for share in script.stdout.split()), script.stdout
