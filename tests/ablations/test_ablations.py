@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from models import build_model
-from vsrbench.core.config import ABLATIONS, resolve_variant
+from vsrbench.core.config import resolve_variant, variant_names
 
-NAMES = sorted(path.stem for path in ABLATIONS.glob("*.yaml"))
+NAMES = variant_names()
 SMALL = {
     "study": "suite",
     "train_on": "photo_motion",

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from tiny_training import TRAINING, write_stores
 
 from models.optical_flow import SPyNet
-from vsrbench.core.config import ABLATIONS, resolve_variant
+from vsrbench.core.config import resolve_variant, variant_names
 from vsrbench.training.train_vsr import train
 
 STORED = Path(__file__).with_name("ten_steps.json")
-NAMES = sorted(path.stem for path in ABLATIONS.glob("*.yaml"))
+NAMES = variant_names()
 STEPS = 10
 STUDY = {
     "study": "ten_steps",

@@ -26,6 +26,7 @@ rule make_tables:
         multiext("results/{study}/tables/published", ".csv", ".md"),
         "results/{study}/tables/factorial.csv",
         "results/{study}/tables/budgets.csv",
+        "results/{study}/tables/claims.csv",
     log:
         "results/{study}/logs/make_tables.log",
     params:

@@ -19,6 +19,8 @@ from vsrbench.core.lineage import check
 from vsrbench.core.old_results import refuse_old_names
 
 ABLATIONS = ROOT / "ablations"
+CLAIMS = ABLATIONS / "claims.yaml"  # the one file there that is no variant
+STUDIES = ROOT / "workflow" / "config"
 SCHEMAS = ROOT / "workflow" / "schemas"
 PRECISIONS = ("float32", "tf32", "bfloat16")  # of products; weights, optimiser and sums stay float32
 
@@ -198,6 +200,11 @@ def check_schema(data: dict[str, Any], schema: str, source: str | Path) -> None:
         raise InputError(f"{source}: {key + ': ' if key else ''}{message}")
 
 
+def variant_names() -> list[str]:
+    """Names of the variants that `ablations/` describes, sorted."""
+    return sorted(file.stem for file in ABLATIONS.glob("*.yaml") if file.name != CLAIMS.name)
+
+
 def resolve_variant(study: dict[str, Any], name: str) -> Variant:
     """Merge `full.yaml`, the study's overrides and the changes of `ablations/<name>.yaml`, and check them.
 
@@ -208,8 +215,8 @@ def resolve_variant(study: dict[str, Any], name: str) -> Variant:
     if name == "full":
         return _build(study, name, full, full, {})
     path = ABLATIONS / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml")))
+    if name not in variant_names():
+        known = ", ".join(variant_names())
         raise InputError(f"{path.relative_to(ROOT)}: unknown variant {name!r}; expected one of {known}")
     ablation = read_yaml(path)
     check_schema(ablation, "ablation", path.relative_to(ROOT))

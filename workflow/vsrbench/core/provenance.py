@@ -40,8 +40,8 @@ STEPS = {
 _READS = {
     "verify": ["workflow/reference/clips.csv"],
     "gate": ["workflow/reference/anchors.csv"],
-    "make_tables": ["workflow/reference/published_*"],
-    "make_report": ["workflow/reference/published_*", "workflow/report/*"],
+    "make_tables": ["workflow/reference/published_*", "ablations/claims.yaml"],
+    "make_report": ["workflow/reference/published_*", "workflow/report/*", "ablations/claims.yaml"],
 }
 
 # Modules that cannot change a result: their decisions are recorded elsewhere (the resolved configuration), or

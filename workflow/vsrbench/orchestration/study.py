@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from models.baselines import ANCHOR, BASELINES, SEED
-from vsrbench.core.config import Variant, at_budget, check_schema, resolve_variant
+from vsrbench.core.claims import check_tested
+from vsrbench.core.config import STUDIES, Variant, at_budget, check_schema, resolve_variant
 from vsrbench.core.errors import InputError, check_known
-from vsrbench.core.files import ROOT
 from vsrbench.core.metric_table import METRICS
 from vsrbench.core.old_results import refuse_old_study
 from vsrbench.data.registry import DATA_SETS, FOLDER, SCORABLE, TRAINABLE, DataSet
 
 PHOTO_MOTION = "photo_motion"
-STUDIES = ROOT / "workflow" / "config"
 
 
 @dataclass(frozen=True)
@@ -147,6 +146,9 @@ def check_settings(settings: dict[str, Any], source: str | Path) -> None:
         check_known("data set", excluded["dataset"], scored, f"{source}: exclude.{index}.dataset")
     _check_baselines(settings, source)
     _check_metrics(settings["evaluation"]["metrics"], source)
+    check_tested(
+        settings["study"], settings["variants"], [*settings["evaluate_on"], *settings.get("folders", ())]
+    )
     if both := set(settings["seeds"]).intersection((settings.get("tune") or {}).get("seeds", ())):
         raise InputError(f"{source}: tune.seeds: {min(both)} is a seed of the study; choose another")
 

@@ -5,14 +5,17 @@ import mimetypes
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
 from docutils.core import publish_parts
 from markupsafe import Markup
 
+from vsrbench.core.claims import claims_of
 from vsrbench.core.files import ROOT, atomic_write
 from vsrbench.core.lineage import check, origin
+from vsrbench.report.claims import find_tested
 from vsrbench.report.findings import Finding, find_answers, signed, summarise_findings, to_restructured_text
 from vsrbench.report.published_scores import PUBLISHED, compare_with_published, published_table
 from vsrbench.report.table_formats import Cell, Note, Row, Table
@@ -25,6 +28,7 @@ from vsrbench.report.tables import (
     tidy_table,
 )
 from vsrbench.results.study_results import Exclusion, Results, StudyFiles, read_results
+from vsrbench.results.verdicts import judge_claims
 
 TEXTS = ROOT / "workflow" / "report"
 CHIPS = {
@@ -70,33 +74,41 @@ def make_report(
     tidy = tidy_table(results)
     found = find_answers(results, tidy)
     summary = summarise_findings(results, tidy, found)
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEXTS), autoescape=True, trim_blocks=True)
-    template = environment.get_template("report.html.jinja")
+    claims = claims_of(results.study)
     shown = dict(
         title=title,
         note=note,
         full=results.variants["full"],
+        claims=find_tested(judge_claims(results, claims), claims, results.study),
         chain=results.chain,
         summary=summary,
         findings=found,
         spans=_spans(found),
-        signed=signed,
         verdicts=CHIPS,
         tables=_tables(results, tidy, compare_with_published(results, published)),
         runs=runs_table(results),
         conventions=_to_html("ablations"),
-        style=Markup((TEXTS / "report.css").read_text()),
-        script=Markup((TEXTS / "sort.js").read_text()),
     )
     texts = {
-        page: template.render(**shown, figures=[read_figure(path) for path in figures]),
-        tables: template.render(**shown, figures=[]),
+        page: render_page("report.html.jinja", **shown, figures=[read_figure(path) for path in figures]),
+        tables: render_page("report.html.jinja", **shown, figures=[]),
         findings: to_restructured_text(summary, found),
     }
     for path, text in texts.items():
         with atomic_write(path) as partial:
             partial.write_text(text)
     made.record(*texts)
+
+
+def render_page(template: str, **shown: Any) -> str:
+    """Fill in a template of `workflow/report/`, with the style and the script that all pages have."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEXTS), autoescape=True, trim_blocks=True)
+    return environment.get_template(template).render(
+        **shown,
+        signed=signed,
+        style=Markup((TEXTS / "report.css").read_text()),
+        script=Markup((TEXTS / "sort.js").read_text()),
+    )
 
 
 def read_figure(path: Path) -> Figure:

@@ -56,7 +56,10 @@ def to_markdown(table: Table) -> str:
     parts = [f"## {table.title}", table.remark, _chain(table)]
     for heading, rows in table.groups.items():
         body = [[_markdown_name(row), *map(_markdown, row.cells)] for row in rows]
-        parts += [f"### {heading}", tabulate(body, header, "pipe", disable_numparse=True, colalign=align)]
+        parts += [
+            heading and f"### {heading}",
+            tabulate(body, header, "pipe", disable_numparse=True, colalign=align),
+        ]
     if _ranked(table):
         parts.append("**Best** and *second best* of each column; = tied for best, not told apart.")
     notes = [f"- {f'<sup>{note.letter}</sup> ' if note.letter else ''}{note.text}" for note in table.notes]

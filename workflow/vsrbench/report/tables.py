@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from models.baselines import BASELINES
+from vsrbench.core.claims import claims_of
 from vsrbench.core.files import atomic_write
 from vsrbench.core.lineage import origin
 from vsrbench.core.metric_table import METRICS, SHOWN
@@ -29,6 +30,7 @@ from vsrbench.results.statistics import (
     summarise,
 )
 from vsrbench.results.study_results import Exclusion, Results, StudyFiles, read_results
+from vsrbench.results.verdicts import judge_claims
 
 EFFECTS = "Main effects and interactions"
 COSTS = ("parameters_m", "gflops_per_frame", "latency_ms", "peak_memory_gib")
@@ -52,8 +54,8 @@ def make_tables(
     exclude: Sequence[Exclusion] = (),
     published: Path = PUBLISHED,
 ) -> None:
-    """Write `ablations.{csv,md,tex,txt}`, `ablations_tidy.csv`, `factorial.csv`, `budgets.csv` and
-    `published.{csv,md}`.
+    """Write `ablations.{csv,md,tex,txt}`, `ablations_tidy.csv`, `factorial.csv`, `budgets.csv`, `claims.csv`
+    and `published.{csv,md}`.
 
     `title`, `note`, `margin` (dB) and `exclude` are the study's; `published` lists the published scores.
     """
@@ -69,6 +71,7 @@ def make_tables(
         "ablations_tidy.csv": tidy.reset_index().to_csv(index=False),
         "factorial.csv": factorial.to_csv(index=False),
         "budgets.csv": budgets.to_csv(index=False),
+        "claims.csv": judge_claims(results, claims_of(results.study)).to_csv(index=False),
         "ablations.md": "\n".join(map(to_markdown, [table, *further_tables(factorial, budgets)])),
         "ablations.tex": to_latex(table, label="tab:ablations"),
         "ablations.txt": to_text(table),

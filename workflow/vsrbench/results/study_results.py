@@ -97,6 +97,11 @@ class Results:
     shorter: dict[int, "Results"] = field(default_factory=dict)
 
     @property
+    def study(self) -> str:
+        """Name of the study."""
+        return self.variants["full"].study
+
+    @property
     def budgets(self) -> dict[int, "Results"]:
         """The study at each training budget, in iterations of the full model, from the smallest."""
         return self.shorter | {self.variants["full"].training.iterations: self}
