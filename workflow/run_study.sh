@@ -1,5 +1,6 @@
 #!/bin/sh
 # Run one study on this machine: STUDY=demo CORES=2 workflow/run_study.sh [more arguments for snakemake]
+# STUDY=claims runs those that workflow/config/claims.yaml lists, one after another, and writes the verdicts.
 # A `snakemake` typed by hand takes the same lock (vsrbench.orchestration.study_lock). The kernel drops it with the process, so a
 # killed run is taken over at once, but for trainings that outlived it, which have locks of their own and are waited
 # for; Snakemake's lock would need --unlock after a kill.
@@ -9,6 +10,10 @@ case $STUDY in
     "" | *[!a-z0-9_-]* | [_-]*)
         echo "study: STUDY=$STUDY is no name of a study; expected a file of workflow/config/ without .yaml" >&2; exit 2 ;;
 esac
+if [ "$STUDY" = claims ]; then
+    for study in $(.venv/bin/vsrbench claims --list); do STUDY=$study sh workflow/run_study.sh "$@"; done
+    exec .venv/bin/vsrbench claims
+fi
 config="workflow/config/$STUDY.yaml"
 [ -f "$config" ] || { echo "study: $config is missing; there are: $(cd workflow/config && echo *.yaml)" >&2; exit 2; }
 mkdir -p "results/$STUDY" 2>/dev/null && [ -w "results/$STUDY" ] ||

@@ -236,8 +236,15 @@ def _parser() -> argparse.ArgumentParser:
     option("--deep", action="store_true", help="read frame stores and sample frames as well")
 
     option = add("explain", "report.explain", "explain", "Trace a number in a table back to its runs.")
-    option("table", type=Path, help="results/<study>/tables/ablations.csv")
-    option("cell", help="<variant>:<column of ablations.csv>")
+    option("table", type=Path, help="results/<study>/tables/ablations.csv, or results/claims/verdicts.csv")
+    option("cell", help="<variant>:<column of ablations.csv>, or <claim>:<study>")
+
+    option = add(
+        "claims", "report.claims_report", "settle_claims", "Write the verdicts on the paper's claims."
+    )
+    option("--results", type=Path, default=Path("results"), help="folder of the finished studies")
+    option("--list", action="store_true", dest="only_list", help="print the studies they rest on, and stop")
+    option("--readme", type=Path, help="file whose block of claims results is replaced by the verdicts")
 
     option = add("compare", "report.compare_studies", "compare", "Compare the results of two studies.")
     option("a", type=Path, help="results/<study>")

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from models.baselines import ANCHOR
-from vsrbench.core.config import Variant, at_budget, read_yaml, resolve_variant
+from vsrbench.core.claims import STUDY_LIST, read_studies
+from vsrbench.core.config import STUDIES, Variant, at_budget, read_yaml, resolve_variant
 from vsrbench.core.device import choose_device
 from vsrbench.data.photo_motion import PHOTOGRAPHS
 from vsrbench.data.registry import DATA_SETS
@@ -42,8 +43,15 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None, memory: float
 
     `gpus` share the batch of a training. What is counted are convolutions and matrix products, at the rate at
     which this device trains the full model; reading frames and computing metrics come on top. With `memory`
-    in GiB, also say how much of a batch fits into a device that has so much.
+    in GiB, also say how much of a batch fits into a device that has so much. Of
+    `workflow/config/claims.yaml`, every study that it lists is planned.
     """
+    if study.resolve() == STUDY_LIST:
+        for name in read_studies():
+            print(f"{name}\n")
+            plan(study=STUDIES / f"{name}.yaml", gpus=gpus, device=device, memory=memory)
+            print()
+        return
     settings = read_yaml(study)
     check_settings(settings, study)
     variants = [resolve_variant(settings, name) for name in settings["variants"]]

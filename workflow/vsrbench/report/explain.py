@@ -1,7 +1,10 @@
 """Where a number in a table came from."""
 
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 
@@ -21,8 +24,12 @@ def explain(table: Path, cell: str) -> None:
     """Print the value of `<variant>:<column>`, its parts, and the runs behind it.
 
     Of a difference both sides are shown. `table` is any `ablations.*` of a study; `column` is one of
-    `ablations.csv`. Raises InputError for a cell that the table does not have.
+    `ablations.csv`. In `results/claims/`, `cell` is `<claim>:<study>` and what is printed is the verdict.
+    Raises InputError for a cell that the table does not have.
     """
+    if (verdicts := Path(table).with_name("verdicts.csv")).is_file():
+        _explain_verdict(verdicts, cell)
+        return
     wide = Path(table).with_name("ablations.csv")
     refuse_old_study(wide.parent.parent)
     try:
@@ -49,6 +56,48 @@ def explain(table: Path, cell: str) -> None:
                 print(f"  {line}")
 
 
+def _explain_verdict(verdicts: Path, cell: str) -> None:
+    """Print the verdict on `<claim>:<study>`, that of each budget, and the runs behind them."""
+    rows = pd.read_csv(verdicts)
+    claim, _, study = cell.partition(":")
+    rows = rows[(rows["claim"] == claim) & (rows["study"] == study)]
+    if rows.empty:
+        known = pd.read_csv(verdicts)[["claim", "study"]].agg(":".join, axis=1)
+        raise InputError(f"{verdicts}: has no verdict {cell!r}; it has {', '.join(known)}")
+    budgets = pd.read_csv(verdicts.with_name("budgets.csv"), keep_default_na=False)
+    folder = verdicts.parent.parent / study
+    for row in cast("Iterator[Any]", rows.itertuples()):
+        expected = f"{row.variant} should be {row.expected.replace('_', ' ')} {row.reference}"
+        print(f"{row.dataset}, {study}: {claim} {row.verdict}; {expected}")
+        found = budgets[(budgets["claim"] == claim) & (budgets["study"] == study)]
+        for _, budget in found[found["dataset"] == row.dataset].iterrows():
+            print(
+                f"{budget['iterations']} iterations: {budget['verdict'] or 'no interval'}, difference "
+                f"{_number(budget['difference'])} [{_number(budget['low'])}, {_number(budget['high'])}], "
+                f"p after Holm's correction {budget['p_holm'] or '–'}, {budget['seeds']} seeds, "
+                f"chain {budget['chain'] or 'unknown'}"
+            )
+            for side, heading in (("", "variant"), ("reference_", "held against")):
+                print(f"  {heading}")
+                for line in _cells(folder, budget, side):
+                    print(f"    {line}")
+
+
+def _number(value: Any) -> str:
+    """Four decimals and a sign; a dash for an empty cell."""
+    return f"{float(value):+.4f}" if value != "" else "–"
+
+
+def _cells(folder: Path, budget: pd.Series, side: str) -> Iterator[str]:
+    """The evaluations and runs of one side, read where the study is there."""
+    evaluations, runs = (budget[f"{side}{key}"].split() for key in ("evaluations", "runs"))
+    if folder.is_dir():
+        yield from _evaluations(folder, evaluations, runs, budget["metric"])
+    else:
+        yield f"{folder} is not here: `make study STUDY={folder.name}` makes it anew"
+        yield from evaluations
+
+
 def _confirm(wide: Path, rows: pd.DataFrame) -> None:
     """Raise InputError unless the table is the one that was written, from the records as they are now."""
     check(wide)
@@ -66,10 +115,16 @@ def _scores(study: Path, row: pd.Series, column: str):
         (name for name in row.index if column.startswith(name) and f"{name}_spread" in row.index), None
     )
     runs = row["runs"].split() if isinstance(row["runs"], str) else []
-    for number, evaluation in enumerate(row["evaluations"].split()):
+    yield from _evaluations(study, row["evaluations"].split(), runs, metric)
+
+
+def _evaluations(study: Path, evaluations: list[str], runs: list[str], metric: str | None) -> Iterator[str]:
+    """Each evaluation with its mean of `metric`, if there is one, and the training run behind it."""
+    for number, evaluation in enumerate(evaluations):
         if metric:
             clips = average_clips(read_rows(study / evaluation))[metric]
-            listed = ", ".join(f"{key[-1]} {value:.4f}" for key, value in clips.head(CLIPS_SHOWN).items())
+            named = zip(clips.index.get_level_values("clip"), clips, strict=True)
+            listed = ", ".join(f"{clip} {value:.4f}" for clip, value in islice(named, CLIPS_SHOWN))
             more = ", ..." if len(clips) > CLIPS_SHOWN else ""
             yield f"{evaluation}: {clips.mean():.4f}, the mean over clips ({listed}{more})"
         else:
