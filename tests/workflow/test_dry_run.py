@@ -156,3 +156,30 @@ def test_a_disk_without_file_locks_is_not_taken_for_another_run(workflow, status
         text=True,
     )
     assert (result.returncode, result.stdout) == (0 if status == 1 else 2, f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    ("snakemake", "status", "said"),
+    [
+        ('echo "snakemake $4"', 0, ["aliased.yaml", "filtered.yaml", "verdicts"]),
+        ('echo "snakemake $4"; exit 1', 1, ["aliased.yaml"]),
+    ],
+    ids=["finished", "failed"],
+)
+def test_claims_run_their_studies_one_after_another_and_then_the_verdicts(workflow, snakemake, status, said):
+    programs = workflow.folder / ".venv" / "bin"
+    programs.parent.mkdir()
+    stand_in(programs, "snakemake", snakemake)
+    listed = '"claims --list") echo aliased filtered'
+    stand_in(programs, "vsrbench", f'case "$*" in {listed} ;; claims) echo verdicts ;; esac')
+    result = subprocess.run(
+        ["sh", "workflow/run_study.sh"],
+        cwd=workflow.folder,
+        env=workflow.environment(STUDY="claims"),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == status, result.stderr
+    assert result.stdout.splitlines() == [
+        word if word == "verdicts" else f"snakemake workflow/config/{word}" for word in said
+    ]
