@@ -52,6 +52,12 @@ def test_clips_must_hold_the_largest_window_and_tile(settings):
     assert load_study(settings).min_clip_size() == {"min_frames": 3, "min_edge": 16}
 
 
+def test_a_study_that_claims_name_must_have_their_variants(settings):
+    said = "ablations/claims.yaml: claims.attention.variant: unknown variant of study aliased 'no_attention'"
+    with pytest.raises(InputError, match=said):
+        load_study(settings | {"study": "aliased"})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
