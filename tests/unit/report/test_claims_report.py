@@ -108,6 +108,9 @@ def test_a_verdict_leads_to_its_runs(results, capsys):
     explain(results / "claims" / "verdicts.csv", "exact_flow:aliased")
     said = capsys.readouterr().out
     assert "oracle_flow should be at least full" in said
+    assert re.search(
+        r"1000 iterations: holds, difference \+0\.\d{4} \[\+0\.\d{4}, \+0\.\d{4}\], p after Holm", said
+    )
     for folder in ("oracle_flow", "full_at_250"):
         assert f"evaluations/photo_motion/{folder}/seed_5.csv: " in said
         assert f"runs/{folder}/seed_5: revision abc" in said

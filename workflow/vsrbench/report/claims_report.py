@@ -236,7 +236,7 @@ def studies_table(facts: Sequence[StudyFacts]) -> Table:
         for study in facts
     ]
     remark = (
-        "Trainings and device-hours include the learning rate sweeps. `vsrbench check` confirms a chain. The "
+        "Trainings and device-hours include the learning rate sweeps. vsrbench check confirms a chain. The "
         "studies' own reports lie beside this folder on the machine that ran them."
     )
     return Table("Studies", header, {"": rows}, remark=remark)

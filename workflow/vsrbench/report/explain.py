@@ -74,13 +74,17 @@ def _explain_verdict(verdicts: Path, cell: str) -> None:
             print(
                 f"{budget['iterations']} iterations: {budget['verdict'] or 'no interval'}, difference "
                 f"{_number(budget['difference'])} [{_number(budget['low'])}, {_number(budget['high'])}], "
-                f"p after Holm's correction {budget['p_holm'] or '–'}, {budget['seeds']} seeds, "
+                f"p after Holm's correction {_p(budget['p_holm'])}, {budget['seeds']} seeds, "
                 f"chain {budget['chain'] or 'unknown'}"
             )
             for side, heading in (("", "variant"), ("reference_", "held against")):
                 print(f"  {heading}")
                 for line in _cells(folder, budget, side):
                     print(f"    {line}")
+
+
+def _p(value: Any) -> str:
+    return f"{float(value):.2g}" if value != "" else "–"
 
 
 def _number(value: Any) -> str:
