@@ -15,7 +15,10 @@ from vsrbench.core.provenance import STEPS, code_digest
 
 BROKEN, MISSING, ORPHANED, OTHER_CODE = "broken", "missing", "orphaned", "made by other code"
 _ENDS = ("table", "figure", "report", "findings")
-_APART = (*_ENDS, "gate", "flow provenance", "flow training log", "settings", "manifest", "frame store")
+_APART = (
+    *(*_ENDS, "gate", "flow provenance", "flow training log", "settings", "manifest", "frame store"),
+    *("weights of a sweep", "training log of a sweep"),
+)
 
 
 @dataclass(frozen=True)
