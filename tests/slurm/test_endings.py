@@ -32,7 +32,7 @@ def test_failing_job_says_why_and_where_at_the_end_of_the_output(study):
     assert (
         "train failed, Slurm status FAILED:\n"
         "  results/tiny/logs/train/full_seed_1.log\n"
-        "    vsrbench: results/tiny/flow/weights.safetensors: damaged or not a checkpoint; "
-        "copy or download it again\n"
+        "    vsrbench: results/tiny/flow/weights.safetensors: changed since train_flow wrote it; "
+        "restore it, or run `make study` to regenerate it\n"
         f"  logs/slurm/rule_train/tiny_full_1/{job}.log\n"
     ) in text

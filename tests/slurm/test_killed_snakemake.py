@@ -33,7 +33,7 @@ def test_second_start_waits_and_recovery_loses_nothing(study):
         )
         refused = study.vsrbench("recover", "--study", "tiny")
         assert refused.returncode == 2
-        assert f"Snakemake (process {third.process.pid}) still runs in this folder" in refused.stdout
+        assert f"Snakemake (process {third.process.pid}) is still running in this folder" in refused.stdout
         third.interrupt()
 
         recovered = study.vsrbench("recover", "--study", "tiny")

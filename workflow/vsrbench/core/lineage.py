@@ -26,7 +26,7 @@ from vsrbench.core.provenance import STEPS, code_digest, config_digest
 FOLDER = "lineage"
 OUTSIDE = "outside/"  # before the name of a source that no step of the study writes
 _KEYS = {"path", "step", "code", "bytes", "sha256", "content", "sources"}
-REMEDY = "restore it, or start `make study` again, which makes it anew"
+REMEDY = "restore it, or run `make study` to regenerate it"
 
 
 def digest_of(path: Path) -> str:
@@ -104,6 +104,11 @@ class Artefact:
     name: str  # path below it
     kind: Kind
 
+    def __str__(self) -> str:
+        """Return its path for messages: relative to the working directory if it lies below that."""
+        here = Path.cwd()
+        return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+
     @property
     def path(self) -> Path:
         """Where it lies."""
@@ -126,7 +131,7 @@ class Artefact:
         except (OSError, ValueError, KeyError, TypeError):
             fault = "is damaged"
         where = f"{FOLDER}/{self.name}.json"
-        raise InputError(f"{self.path}: cannot be verified, its record {where} {fault}; {REMEDY}")
+        raise InputError(f"{self}: cannot be verified because its record {where} {fault}; {REMEDY}")
 
     def check(self, *, read: bool = True) -> None:
         """Raise InputError unless the artefact, and what it was made from, are what was recorded.
@@ -136,15 +141,13 @@ class Artefact:
         record = self.read_record()
         step = record["step"]
         if _bytes(self.path) != record["bytes"] or (read and digest_of(self.path) != record["sha256"]):
-            raise InputError(f"{self.path}: changed since {step} wrote it; {REMEDY}")
+            raise InputError(f"{self}: changed since {step} wrote it; {REMEDY}")
         for source, digest in record["sources"].items():
             if source.startswith(OUTSIDE):
                 continue
             known = locate(self.study / source)
             if known is None or known.read_record()["content"] != digest:
-                raise InputError(
-                    f"{self.path}: {step} made it from another {source} than the present one; {REMEDY}"
-                )
+                raise InputError(f"{self}: {step} made it from a different version of {source}; {REMEDY}")
 
 
 @dataclass(frozen=True)

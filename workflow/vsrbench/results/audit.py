@@ -62,7 +62,7 @@ def confirm_chain(study: Path, printed: str) -> str | None:
 
 def _check(artefact: Artefact, deep: bool) -> list[Finding]:
     if not artefact.path.exists():
-        return [Finding(MISSING, artefact, f"{artefact.path}: is missing")]
+        return [Finding(MISSING, artefact, f"{artefact}: is missing")]
     try:
         artefact.check(read=deep or not artefact.kind.large)
         if artefact.kind.name == "frame store":
@@ -77,12 +77,10 @@ def _check_store(index: Path, deep: bool) -> None:
         for name, facts in clip["files"].items():
             path = index.parent / clip["name"] / name
             if not path.is_file() or path.stat().st_size != facts["bytes"]:
-                raise InputError(
-                    f"{path}: is missing or cut short; start `make study` again, which stores it anew"
-                )
+                raise InputError(f"{path}: is missing or cut short; run `make study` to store it again")
             if deep and sha256(path) != facts["sha256"]:
                 raise InputError(
-                    f"{path}: changed since store wrote it; `vsrbench repair --deep` stores it anew"
+                    f"{path}: changed since store wrote it; run `vsrbench repair --deep` to store it again"
                 )
 
 
@@ -101,7 +99,7 @@ def _without_record(study: Path, artefacts: list[Artefact]) -> Iterator[Finding]
                 or hidden
             ):
                 continue
-            line = f"{path}: has no record in {FOLDER}/: no step of this study finished it"
+            line = f"{artefact}: has no record in {FOLDER}/; no step of this study finished it"
             yield Finding(BROKEN, artefact, line)
 
 
@@ -111,7 +109,7 @@ def _of_other_code(artefacts: list[Artefact]) -> Iterator[Finding]:
         record = _record(artefact)
         step, code = str(record.get("step")), record.get("code")
         if code is not None and code != present.get(step):
-            line = f"{artefact.path}: {step} had code {code}, now {present.get(step)}"
+            line = f"{artefact}: written by {step} with code {code}; its code is now {present.get(step)}"
             yield Finding(OTHER_CODE, artefact, line)
 
 
@@ -124,7 +122,7 @@ def _orphaned(artefacts: list[Artefact]) -> Iterator[Finding]:
         return  # the broken link is reported by itself
     for artefact in artefacts if ends else ():
         if artefact.name not in used and artefact.kind.name not in _APART:
-            yield Finding(ORPHANED, artefact, f"{artefact.path}: no table rests on it")
+            yield Finding(ORPHANED, artefact, f"{artefact}: no table depends on it")
 
 
 def _record(artefact: Artefact) -> dict[str, Any]:

@@ -45,7 +45,7 @@ _TEXT = (
 )
 
 
-_SCORE_AGAIN = "remove the file and start `make study` again, which scores it anew"
+_SCORE_AGAIN = "delete the file and run `make study` to score it again"
 
 
 @dataclass(frozen=True)
