@@ -90,7 +90,7 @@ def quarter_by_rows(frame: np.ndarray) -> np.ndarray:
 
 
 def write_clip(folder: Path) -> Clip:
-    """A noisy texture that slides: its PNGs take 1.7 MB a frame, those of REDS 1.4 MB."""
+    """Generate a noisy texture that slides: its PNGs take 1.7 MB a frame, those of REDS 1.4 MB."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (HEIGHT // 16, WIDTH // 8, 3)).astype(np.float32)
     scene = cv2.resize(coarse, (2 * WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -116,7 +116,7 @@ def _crops_of_pngs(folder: Path, clip: Clip, seed: int, seconds: float) -> int:
 
 
 def decode_crop(clip: Clip, frames: range, top: int, left: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What `FrameStore.crop` gives, out of whole PNGs and in OpenCV's BGR."""
+    """Return what `FrameStore.crop` returns, from whole PNGs and in OpenCV's BGR."""
     crops: list[np.ndarray] = []
     for paths, factor in ((clip.lq, 1), (clip.gt, 4)):
         rows, columns = (slice(factor * first, factor * (first + size)) for first in (top, left))

@@ -50,7 +50,7 @@ def _scikit_image(restored: np.ndarray, gt: np.ndarray) -> None:
 
 
 def measure() -> Iterator[results_csv.Finding]:
-    """The comparison in words and as rows."""
+    """Return the comparison in words and as rows."""
     found = compare_with_scikit_image()
     words = (
         f"PSNR and SSIM on RGB and Y of a 704x576 frame: {found['vsrbench_ms']:.1f} ms; scikit-image's SSIM "

@@ -207,7 +207,7 @@ def in_turns(works: Mapping[str, Work], per: str, rounds: int, warm_up: int = 1)
 
 
 def _worker(work: Work, retain_freed: bool = True) -> ProcessPoolExecutor:
-    """A process that does one work."""
+    """Start a process for one candidate."""
     return ProcessPoolExecutor(1, get_context("spawn"), _begin, (work, retain_freed))
 
 
@@ -220,7 +220,7 @@ def _begin(work: Work, retain_freed: bool) -> None:
 
 
 def _seconds() -> float:
-    """The worker's next call, by what it restored or trained."""
+    """Time the worker's next call, in seconds per restored frame or training step."""
     start = time.perf_counter()
     count = next(_calls)
     if DEVICE == "cuda":
@@ -234,7 +234,7 @@ def _network(norm: str, sizes: dict[str, Any]) -> VSRTransformer:
 
 
 def _plain_windows(size: tuple[int, int], length: int, sizes: dict[str, int]) -> Iterator[int]:
-    """A frame at a time; at first one tile, which warms up."""
+    """Restore a frame at a time; first one tile, as a warm-up."""
     model, lq = _network("spatial_affine", sizes), _noise(size, length)
     edge = model.config.feat_size
     network = partial(plain_network, model)
@@ -245,7 +245,7 @@ def _plain_windows(size: tuple[int, int], length: int, sizes: dict[str, int]) ->
 
 
 def _windows(measure: Measure, size: tuple[int, int], length: int, sizes: dict[str, int]) -> Iterator[int]:
-    """A window's frames at a time."""
+    """Restore the frames of one window at a time."""
     model = _network("channel" if measure.mode == "whole_frame" else "spatial_affine", sizes)
     if measure.compiled:
         model.compile()
@@ -260,7 +260,7 @@ def _windows(measure: Measure, size: tuple[int, int], length: int, sizes: dict[s
 
 
 def _long_clip(size: tuple[int, int], length: int) -> Iterator[int]:
-    """A still clip, whose frames are all one in memory, at once."""
+    """Restore a whole clip at once, all of whose frames are one array in memory."""
     narrow = dict(num_feat=8, flow_num_feat=8, depth=1)
     blocks = dict(num_extract_blocks=0, num_reconstruct_blocks=0, num_feed_forward_blocks=0)
     lq = np.broadcast_to(_noise(size, 1), (length, *size, 3))
@@ -298,7 +298,7 @@ def _steps(measure: Measure | None, sizes: dict[str, int]) -> Iterator[int]:
 
 
 def _peak_gib() -> float:
-    """The most memory that this process has held: on the GPU if there is one, else by the system's count."""
+    """Return the peak memory of this process: on the GPU if there is one, else as the system counts it."""
     if DEVICE == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
     # Not resource.getrusage, whose peak a new process takes over from the one that started it.
@@ -361,7 +361,7 @@ def _line(row: Row) -> str:
 
 
 def main() -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("measures", nargs="*", help=f"default all: {', '.join([*MEASURES, LONG_CLIP])}")
     parser.add_argument("--size", type=int, nargs=2, default=(180, 320), metavar=("HEIGHT", "WIDTH"))

@@ -29,7 +29,7 @@ def compare_quality(config: Path, weights: Path, lq: Path, gt: Path) -> Iterator
 
 
 def main() -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("config", "weights", "lq", "gt"):
         parser.add_argument(f"--{name}", type=Path, required=True)

@@ -26,7 +26,7 @@ def run(description: str, measure: Callable[[], Iterable[Finding]]) -> None:
 
 
 def write(rows: list[Row], out: Path | None) -> None:
-    """The rows, whose keys are columns, each with the machine; nothing without `out`."""
+    """Write the rows, whose keys are columns, each with the machine; do nothing without `out`."""
     if out is None:
         return
     machine = json.dumps(machine_card())
@@ -37,7 +37,7 @@ def write(rows: list[Row], out: Path | None) -> None:
 
 
 def quantities(measure: str, found: dict[str, float], target: float) -> list[Row]:
-    """A row for each quantity that a measure found; the target is what its `ratio` is to reach."""
+    """Return a row for each quantity of a measurement; the target is the `ratio` to be reached."""
     return [
         {
             "measure": measure,

@@ -218,7 +218,7 @@ def locate(path: Path) -> Artefact | None:
 
 
 def recorded(study: Path) -> Iterator[Artefact]:
-    """The artefacts that have a record, in the order of their paths."""
+    """Yield the artefacts that have a record, in the order of their paths."""
     folder = Path(study).absolute() / FOLDER
     for path in sorted(folder.rglob("*.json")):
         artefact = locate(study / path.relative_to(folder).with_suffix(""))
@@ -259,7 +259,7 @@ def ancestry(artefacts: Iterable[Artefact]) -> dict[str, str]:
 
 
 def _content(path: Path) -> str:
-    """The content digest of a source: as recorded, since its reader checks it; else computed."""
+    """Return a source's content digest: as recorded, since its reader checks it, or else computed."""
     artefact = locate(path)
     if artefact is None:
         return digest_of(path)

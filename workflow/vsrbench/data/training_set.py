@@ -84,7 +84,7 @@ class TrainingSet:
         return [Window(index, *self._middle(clips[index])) for index in chosen]
 
     def describe(self, iteration: int) -> str:
-        """The windows of an iteration in words, for messages."""
+        """Describe the windows of an iteration, for messages."""
         return f"seed {self.seed}: " + "; ".join(
             f"clip {self.store.clips[w.clip].name} frames {w.start} to {w.start + self.num_frames - 1} "
             f"at row {w.top}, column {w.left}"

@@ -43,7 +43,7 @@ def find_cause(clips: list[Clip], measured: dict[str, float], anchor: dict[str, 
 
 
 def _fault_in_pair(clip: Clip, t: int) -> str | None:
-    """What is wrong with one low-quality frame, judged by its ground truth; None if nothing is."""
+    """Describe what is wrong with a low-quality frame, given its ground truth; None if nothing is."""
     (lq,), (gt,) = clip.read([t])
     expected = degrade(gt[None], clip.degradation)[0]
     difference = _difference(lq, expected)

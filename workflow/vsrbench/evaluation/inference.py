@@ -234,19 +234,19 @@ def _neighbours(num_frames: int) -> list[tuple[int, int]]:
 
 
 def _read_clip(lq: np.ndarray, window: Window, last: Tile) -> Tensor:
-    """A window's frames, float32 (1, t, 3, h, w) in [0, 1], padded to the end of the last tile."""
+    """Return a window's frames, float32 (1, t, 3, h, w) in [0, 1], padded to the end of the last tile."""
     frames = torch.from_numpy(_pad(lq[list(window.frames)].transpose(0, 3, 1, 2), last))
     return frames[None].float() / 255
 
 
 def _read_flows(flows: tuple[np.ndarray, np.ndarray], window: Window, last: Tile) -> Tensor:
-    """A window's flows (1, 2t, 2, h, w), forward then backward, padded to the end of the last tile."""
+    """Return a window's flows (1, 2t, 2, h, w), forward then backward, padded likewise."""
     pairs = [(window.frames[ref], window.frames[supp]) for ref, supp in _neighbours(len(window.frames))]
     return torch.from_numpy(_pad(torch.cat([_chain(flows, *pair) for pair in pairs]).numpy(), last))[None]
 
 
 def _chain(flows: tuple[np.ndarray, np.ndarray], ref: int, supp: int) -> Tensor:
-    """The flow (1, 2, h, w) between two frames of a clip, composed of the flows between neighbours."""
+    """Compose the flow (1, 2, h, w) between two frames of a clip from the flows between neighbours."""
     step = 1 if supp > ref else -1
     total = torch.zeros(1, *flows[0].shape[1:])
     for frame in range(ref, supp, step):

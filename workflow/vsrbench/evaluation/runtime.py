@@ -147,7 +147,7 @@ def _nothing() -> None:
 
 
 def _frames_per_window(config: ModelConfig, mode: str) -> int:
-    """Number of output frames of a window inside a clip; see `tiling`."""
+    """Return the number of output frames of a window inside a clip; see `tiling`."""
     return 1 if mode == "tiled" else config.num_frames - 2 * (config.num_frames // 4)
 
 

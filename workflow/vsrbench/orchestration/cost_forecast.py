@@ -148,7 +148,7 @@ def _tiles(settings: dict[str, Any], variant: Variant, dataset: str) -> int:
 
 
 def _resolution(comparisons: int, settings: dict[str, Any]) -> str:
-    """What differences in PSNR the study can resolve with its seeds, and what smaller ones would take."""
+    """Return the differences in PSNR that the study can resolve, and the seeds that smaller ones need."""
     seeds = len(settings["seeds"])
     found = resolvable_difference(SEED_SPREAD, seeds, comparisons)
     can = (

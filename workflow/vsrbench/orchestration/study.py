@@ -36,21 +36,21 @@ class Study:
         return self.variants | self.shorter
 
     def tuned(self, variant: str) -> str | None:
-        """The variant whose learning rate is chosen for `variant`, None where the study fixes it."""
+        """Return the variant whose learning rate is tuned for `variant`; None if the study fixes it."""
         return self.trained[variant].shortened or variant if self.settings["tune"] else None
 
     def scores(self, variant: str) -> tuple[str, ...]:
-        """The data sets that `variant` can be scored on: exact flow is known of generated clips only."""
+        """Return the data sets that `variant` can be scored on: only generated clips have exact flow."""
         if variant in self.trained and self.trained[variant].model.flow_source == "oracle":
             return tuple(dataset for dataset in self.datasets if self.data_set(dataset).exact_flow)
         return self.datasets
 
     def seeds(self, name: str) -> list[int]:
-        """The seeds that a variant or baseline is scored with."""
+        """Return the seeds that a variant or baseline is scored with."""
         return [SEED] if name in BASELINES else self.settings["seeds"]
 
     def data_set(self, name: str) -> DataSet:
-        """What is known of a data set; a study's own folders have the entry `folder` in common."""
+        """Return the entry of a data set; the study's own folders share the entry `folder`."""
         return DATA_SETS.get(name, FOLDER)
 
     def place(self, dataset: str) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _check_sizes(settings: dict[str, Any], variants: dict[str, Variant], source:
 
 
 def _check_scoring(evaluation: dict[str, Any], name: str, variant: Variant, source: str) -> None:
-    """What would be noticed only once the network is trained."""
+    """Raise InputError for faults that would otherwise show only after training."""
     overlap, size = evaluation["tile_overlap"], variant.model.feat_size
     if overlap is not None and overlap >= size:
         raise InputError(

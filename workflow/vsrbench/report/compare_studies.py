@@ -137,7 +137,7 @@ def _read(folder: Path) -> pd.DataFrame:
 
 
 def _settings(a: Path, b: Path) -> list[str]:
-    """Settings whose values differ, of the variants that both studies have."""
+    """Return the settings whose values differ, of the variants that both studies have."""
     changes: dict[tuple[str, str], list[str]] = {}
     for path in sorted(Path(a).glob("configs/*.yaml")):
         other = Path(b) / "configs" / path.name

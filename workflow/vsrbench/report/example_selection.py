@@ -54,7 +54,10 @@ def _seed(evaluation: Path) -> int:
 
 
 def find_example(results: Results, manifest: Path, samples: dict[tuple[str, str], Path]) -> Example | None:
-    """The frame to show of a data set, None if none was kept; `samples`: folders by data set and variant."""
+    """Choose the frame to show of a data set, None if none was kept.
+
+    `samples` holds the folders of saved frames by data set and variant.
+    """
     dataset = manifest.parent.name
     metric = headline_metric(dataset)
     rows = results.rows[results.rows["dataset"] == dataset]

@@ -27,7 +27,7 @@ def figures_of(variants: Mapping[str, Variant], *, budgets: bool = False, tuning
 
 
 def inspected_variants(variants: Mapping[str, Variant]) -> list[str]:
-    """The full model, and the study's first variant of each other kind of attention."""
+    """Return the full model and the study's first variant of each other kind of attention."""
     first: dict[str, str] = {}
     for name in ("full", *variants):
         first.setdefault(variants[name].model.attention, name)

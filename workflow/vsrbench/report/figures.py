@@ -149,7 +149,7 @@ def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
 
 
 def _panels(figure: Figure, number: int, rows: int, columns: int) -> list[Axes]:
-    """The first panels of a grid with common axes; the places after them stay empty."""
+    """Return the first panels of a grid with common axes; the remaining places stay empty."""
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[number:]:
         axes.set_axis_off()
@@ -226,7 +226,7 @@ def _draw_budget(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def draw_tuning(sweeps: dict[str, dict[str, Any]], path: Path) -> None:
-    """Validation PSNR against the learning rate: every training, the mean over seeds, and the rate chosen."""
+    """Plot validation PSNR against learning rate: each training, the mean over seeds, the rate chosen."""
     columns = min(4, len(sweeps))
     rows = -(-len(sweeps) // columns)
     with plot_style.figure(path, 2.1 * columns + 0.6, 1.9 * rows + 0.5) as figure:

@@ -88,7 +88,7 @@ def _to_close(row: pd.Series) -> str:
 
 
 def summarise_findings(results: Results, tidy: pd.DataFrame, findings: list[Finding]) -> list[str]:
-    """The answer of the whole study: two sentences for each data set, and one on its size."""
+    """Summarise the study: two sentences for each data set, and one on its size."""
     sentences = []
     for dataset in results.datasets:
         sentences.append(_level(results, tidy, dataset))
@@ -103,7 +103,7 @@ def summarise_findings(results: Results, tidy: pd.DataFrame, findings: list[Find
 
 
 def _level(results: Results, tidy: pd.DataFrame, dataset: str) -> str:
-    """What the full model reaches, and how far above the anchor baseline that is."""
+    """Say what the full model reaches, and how far above the anchor baseline that is."""
     metric = headline_metric(dataset)
     full = cast("pd.Series", tidy.xs((dataset, "full", metric)))
     said = (

@@ -27,7 +27,7 @@ FEWEST_FRAMES = 3  # of a temporal profile
 
 
 def draw_comparison(examples: list[Example], path: Path) -> None:
-    """The whole picture with its crop framed; the crop of the input, of each restoration and of the truth."""
+    """Show the whole picture with its crop framed, and the crops of input, restorations and ground truth."""
     rows = [[aspect(example.gt)] + [1.0] * (len(example.restored) + 2) for example in examples]
     with rows_of_panels(path, rows) as (_, panels):
         for example, (whole, small, *restored, truth) in zip(examples, panels, strict=True):

@@ -112,7 +112,7 @@ def render_page(template: str, **shown: Any) -> str:
 
 
 def read_figure(path: Path) -> Figure:
-    """A picture file with the caption that is kept under its name; its name, where there is none."""
+    """Return a picture file with the caption stored under its name, or its name if there is none."""
     kind = mimetypes.guess_type(path)[0]
     data = base64.b64encode(path.read_bytes()).decode()
     name = path.stem.replace("_", " ").capitalize()

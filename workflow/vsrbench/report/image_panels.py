@@ -23,7 +23,7 @@ CHARACTERS = 15  # of the largest title, to an inch
 def rows_of_panels(
     path: Path, rows: list[list[float]], bar: float = 0
 ) -> Iterator[tuple[Figure, Iterator[list[Axes]]]]:
-    """A figure, written as `plot_style.figure` does, and its rows of axes from the top down.
+    """Yield a figure, written as `plot_style.figure` does, and its rows of axes from the top down.
 
     `rows` hold widths over heights of their panels; `bar` inches are left free below them. All sizes are in
     inches. Without a row the figure says that there is nothing to show.
@@ -62,7 +62,7 @@ def _panels(figure: Figure, top: float, aspects: list[float]) -> list[Axes]:
 
 
 def show(axes: Axes, picture: np.ndarray, title: str, **options) -> None:
-    """A picture (h, w) or (h, w, 3) that fills its panel, with one or two lines above it."""
+    """Show a picture (h, w) or (h, w, 3) that fills its panel, with one or two lines above it."""
     axes.imshow(picture, aspect="auto", **options)
     width = axes.get_position().width * cast("Figure", axes.figure).get_figwidth()
     longest = max(map(len, title.split("\n")))
@@ -80,7 +80,7 @@ def draw_box(axes: Axes, left: float, top: float, width: float, height: float) -
 
 
 def colour_bar(figure: Figure, colours: ScalarMappable, label: str, **options) -> None:
-    """A horizontal bar in what was left free below the rows."""
+    """Draw a horizontal colour bar in the space below the rows."""
     height = figure.get_figheight()
     axes = figure.add_axes((0.3, 0.4 / height, 0.4, 0.12 / height), facecolor="#808080")
     figure.colorbar(colours, axes, orientation="horizontal", **options).set_label(label)

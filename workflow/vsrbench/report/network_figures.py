@@ -51,7 +51,7 @@ def find_inspections(
 
 
 def draw_flow(seen: list[tuple[Example, dict[str, Inspection]]], path: Path) -> None:
-    """The full model's optical flow on the whole frame, the exact one where it is known, and their distance.
+    """Show the full model's optical flow on the whole frame, the exact flow if known, and their distance.
 
     Colours give the direction, by the wheel at the end of a row, and the length; arrows give them again.
     """
@@ -104,7 +104,7 @@ def _draw_arrows(axes: Axes, field: np.ndarray, longest: float) -> None:
 
 
 def _draw_wheel(axes: Axes, longest: float) -> None:
-    """The colours of all flows up to the longest, as arrows that lead from the wheel's middle."""
+    """Draw the colours of all flows up to the longest, as arrows from the centre of the wheel."""
     axis = torch.linspace(-1, 1, WHEEL)
     field = torch.stack(torch.meshgrid(axis, axis, indexing="xy"))
     field[:, field.norm(dim=0) > 1] = 0  # white, as no motion is

@@ -53,7 +53,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches, written as `path` with the suffixes .svg and .png when the block ends."""
+    """Yield a figure (size in inches), written to `path` with suffixes .svg and .png when the block ends."""
     with mpl.rc_context(_STYLE):
         drawn = Figure((width, height))
         yield drawn
@@ -69,13 +69,13 @@ def colour(variant: str) -> str:
 
 
 def marker(variant: str) -> dict[str, Any]:
-    """The full model is a larger square, everything else a dot."""
+    """Return a larger square for the full model, a dot for everything else."""
     shape = {"marker": "s", "markersize": 6} if variant == "full" else {"marker": "o", "markersize": 5}
     return shape | {"color": colour(variant), "markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
 def line(variant: str, values: pd.Series | None = None) -> Line2D:
-    """The full model's line is solid, a variant's dashed; `values` over their index."""
+    """Return the line of `values` over their index: solid for the full model, dashed for a variant."""
     x, y = (np.array([]), np.array([])) if values is None else (values.index.to_numpy(), values.to_numpy())
     return Line2D(x, y, color=colour(variant), linestyle="-" if variant == "full" else (0, (4, 1.5)))
 

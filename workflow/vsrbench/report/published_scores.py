@@ -39,10 +39,10 @@ _PLACE = ["dataset", "degradation", "channel", "clip"]
 
 
 def compare_with_published(results: Results, published: Path = PUBLISHED) -> pd.DataFrame:
-    """Published scores of the clips, degradations and channels that were scored here, and our own of these.
+    """Return published scores of the clips, degradations and channels scored here, beside our own.
 
     `variant`, `measured_psnr_db`, `measured_ssim` and `difference` are empty but for the methods in `OURS`. A
-    study that scored a part of a data set is held against the published scores of these clips, never
+    study that scored a part of a data set is compared with the published scores of these clips, never
     against the average. Reported values of low confidence and those found in rankings only are left out.
     """
     try:
@@ -93,7 +93,7 @@ def reduced_settings(full: Variant) -> str:
 
 
 def _departures(results: Results, dataset: str) -> str:
-    """What our full model was trained and run with otherwise than the one behind the published scores."""
+    """Describe how our full model was trained and run differently from the published one."""
     full, recipe = results.variants["full"], _RECIPE_BEHIND[NAMES[dataset]]
     ours, published = _settings(full), _released(recipe)
     found = [f"trained on {full.train_on}, not {recipe}"] if full.train_on != recipe else []
@@ -123,7 +123,7 @@ def _released(train_on: str) -> dict[str, int]:
 
 
 def published_table(results: Results, compared: pd.DataFrame) -> Table:
-    """What `published.md` shows."""
+    """Return what `published.md` shows."""
     header = [
         ("reported", "PSNR / SSIM"),
         ("reproduced", "PSNR / SSIM"),

@@ -124,7 +124,7 @@ _LEGEND = r"\textbf{Best} and \underline{second best} of each column; = tied for
 
 
 def to_latex(table: Table, label: str) -> str:
-    """A `table*` for any document that loads booktabs and graphicx; best in bold, second best underlined."""
+    """Format a `table*` for documents that load booktabs and graphicx; best bold, second best underlined."""
     columns = len(table.header) + 1
     lines = [
         *([f"% {_chain(table)}"] if table.chain else []),

@@ -106,7 +106,7 @@ def tidy_table(results: Results) -> pd.DataFrame:
 
 
 def _facts(results: Results) -> pd.DataFrame:
-    """What holds for every metric of a (dataset, variant)."""
+    """Return what is the same for every metric of a (dataset, variant)."""
     facts = {}
     for (dataset, variant), rows in results.rows.groupby(["dataset", "variant"]):
         seeds = sorted(rows["seed"].unique())
@@ -165,7 +165,7 @@ def _costs(results: Results, name: str) -> dict[str, float]:
 
 
 def factorial_table(results: Results) -> pd.DataFrame:
-    """Main effects and interactions in each data set's own metric, where the variants form a grid."""
+    """Return main effects and interactions in each data set's own metric, if the variants form a grid."""
     changes = {
         name: {
             key: _hashable(value) for section in variant.changes.values() for key, value in section.items()
@@ -185,7 +185,7 @@ def _hashable(value: Any) -> Any:
 
 
 def ablation_table(results: Results, tidy: pd.DataFrame, title: str, note: str) -> Table:
-    """What `ablations.{md,tex,txt}` show."""
+    """Return what `ablations.{md,tex,txt}` show."""
     remarks = find_remarks(results, tidy)
     marked = [remark for remark in remarks if remark.rows]
     letters = dict(zip(marked, _letters(), strict=False))
@@ -208,7 +208,7 @@ def ablation_table(results: Results, tidy: pd.DataFrame, title: str, note: str) 
 
 
 def _letters() -> Iterator[str]:
-    """a to z, then aa, ab, ..."""
+    """Return a to z, then aa, ab, ..."""
     return chain(ascii_lowercase, map("".join, product(ascii_lowercase, repeat=2)))
 
 
@@ -300,7 +300,7 @@ _BUDGET_COLUMNS = (
 
 
 def further_tables(factorial: pd.DataFrame, budgets: pd.DataFrame) -> list[Table]:
-    """The tables beside the ablations' that the study has something for."""
+    """Return the further tables for which the study has data."""
     return [
         make(rows)
         for make, rows in ((effects_table, factorial), (differences_by_budget, budgets))
@@ -309,7 +309,7 @@ def further_tables(factorial: pd.DataFrame, budgets: pd.DataFrame) -> list[Table
 
 
 def differences_by_budget(budgets: pd.DataFrame) -> Table:
-    """What `ablations.md` shows of the budgets: differences from full, one column for each."""
+    """Return what `ablations.md` shows of the budgets: differences from full, one column for each."""
     iterations = sorted(budgets["iterations"].unique())
     hours = budgets[budgets["variant"] == "full"].groupby("iterations")["device_hours"].mean()
     groups = {}
@@ -327,7 +327,7 @@ def differences_by_budget(budgets: pd.DataFrame) -> Table:
 
 
 def effects_table(factorial: pd.DataFrame) -> Table:
-    """What `ablations.md` shows of the grids."""
+    """Return what `ablations.md` shows of the grids."""
     groups = {
         f"{dataset}, grid of {grid}": [
             Row(row.effect, [Cell(_difference(row.difference, row.low, row.high))])

@@ -114,7 +114,7 @@ def _of_other_code(artefacts: list[Artefact]) -> Iterator[Finding]:
 
 
 def _orphaned(artefacts: list[Artefact]) -> Iterator[Finding]:
-    """What no table, figure or report rests on, where there are any."""
+    """Yield what no table, figure or report depends on, if there are any."""
     ends = [artefact for artefact in artefacts if artefact.kind.name in _ENDS]
     try:
         used = set(ancestry(ends))

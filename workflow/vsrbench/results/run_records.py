@@ -126,7 +126,7 @@ def _training(
 
 
 def read_history(log: Path) -> dict[int, dict[str, float]]:
-    """The numbers of a `train.jsonl` by iteration, in order, whatever the file repeats; {} without a file.
+    """Return the numbers of a `train.jsonl` by iteration, in order, each once; {} without a file.
 
     A last line that has no end is still being written, and left out.
     """

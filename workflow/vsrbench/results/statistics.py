@@ -279,7 +279,7 @@ def rank_variants(scores: Mapping[str, pd.DataFrame], *, higher_is_better: bool)
 
 
 def _possibly_best(scores: Mapping[str, pd.DataFrame], higher_is_better: bool) -> list[str]:
-    """The names that no other beats, with the best one among them in 95 % of studies (Gupta 1965).
+    """Return the names that no other beats, the best among them in 95 % of studies (Gupta 1965).
 
     One name beats another where the paired difference is significant, one-sided, at 5 % over the number of
     the others. Empty where there is nothing to compare with, or too few seeds.

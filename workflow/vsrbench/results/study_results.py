@@ -196,7 +196,7 @@ def _at_budget(results: Results, iterations: int | None) -> Results:
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """The rows of one evaluation, one for each scored frame."""
+    """Return the rows of one evaluation, one for each scored frame."""
     check(path)
     try:
         rows = pd.read_csv(
