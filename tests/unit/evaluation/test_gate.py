@@ -241,7 +241,11 @@ def test_city_passes(tmp_path, shared_data):
     assert abs(check["psnr"] - 25.1648) <= 5e-4 and abs(check["ssim"] - 0.6028) <= 1e-4
 
 
-@pytest.mark.parametrize("plant, cause", TRAPS, ids=[plant.__name__ for plant, _ in TRAPS])
+# Those whose cause depends on the clip's length, its motion or the published score; BD in tests/workflow.
+REAL_TRAPS = [(plant, cause) for plant, cause in TRAPS if plant in (skip, shift_phase, swap_everything)]
+
+
+@pytest.mark.parametrize("plant, cause", REAL_TRAPS, ids=[plant.__name__ for plant, _ in REAL_TRAPS])
 def test_city_with_a_planted_trap(tmp_path, shared_data, plant, cause):
     city = City(tmp_path, shared_data)
     plant(city)

@@ -29,10 +29,20 @@ def read(files: StudyFiles):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Path:
+def files(tmp_path_factory) -> StudyFiles:
+    return write_study(tmp_path_factory.mktemp("results") / "small")
+
+
+@pytest.fixture(scope="module")
+def whole(files):
+    """Results and tidy table of the study with every variant."""
+    return read(files)
+
+
+@pytest.fixture(scope="module")
+def study(files) -> Path:
     """A study with its report and two figures."""
-    folder = tmp_path_factory.mktemp("results") / "small"
-    files = write_study(folder)
+    folder = files.configs[0].parents[1]
     figures = folder / "figures"
     figures.mkdir()
     cv2.imwrite(str(figures / "comparison.png"), np.full((40, 60, 3), 120, np.uint8))
@@ -74,8 +84,8 @@ def test_answers_follow_the_effects_that_are_there(tmp_path):
     assert found["positional_encoding_as_described"].text.startswith("Open: ")
 
 
-def test_the_summary_says_what_full_reaches_and_counts_every_change_once(tmp_path):
-    results, tidy = read(write_study(tmp_path / "small"))
+def test_the_summary_says_what_full_reaches_and_counts_every_change_once(whole):
+    results, tidy = whole
     findings = find_answers(results, tidy)
     summary = summarise_findings(results, tidy, findings)
     full = tidy.loc[("photo_motion", "full", "psnr_rgb"), "mean"]
@@ -93,14 +103,15 @@ def test_the_summary_says_what_full_reaches_and_counts_every_change_once(tmp_pat
 
 
 def test_one_seed_answers_nothing(tmp_path):
-    results, tidy = read(write_study(tmp_path / "small", seeds=(1,)))
+    effects = {name: EFFECTS[name] for name in ("full", "fcsa", BASELINE)}
+    results, tidy = read(write_study(tmp_path / "small", seeds=(1,), effects=effects))
     answers = [answer for finding in find_answers(results, tidy) for answer in finding.answers]
     assert {answer.verdict for answer in answers} == {"unknown"}
     assert all("nothing follows" in answer.text for answer in answers)
 
 
-def test_words_survive_restructured_text(tmp_path):
-    results, tidy = read(write_study(tmp_path / "small"))
+def test_words_survive_restructured_text(whole):
+    results, tidy = whole
     findings = find_answers(results, tidy)
     text = to_restructured_text(summarise_findings(results, tidy, findings), findings)
     body = publish_parts(text, writer="html5", settings_overrides={"halt_level": 2})["body"]

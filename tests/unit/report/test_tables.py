@@ -19,6 +19,7 @@ from vsrbench.report.published_scores import compare_with_published
 from vsrbench.report.tables import make_tables, tidy_table
 from vsrbench.results.study_results import StudyFiles, read_results
 
+FEW = {name: EFFECTS[name] for name in ("full", "fcsa", "channel_norm", "unaligned_ffn", "bicubic")}
 VID4 = {"vid4": {"calendar": 4, "city": 3, "foliage": 5, "walk": 5}}
 
 
@@ -128,7 +129,7 @@ def test_latex_is_plain(study):
 
 
 def test_one_seed_has_no_interval(tmp_path):
-    text = tables_of(tmp_path / "demo", seeds=(1,))
+    text = tables_of(tmp_path / "demo", seeds=(1,), effects=FEW)
     assert "Fewer than 3 seeds" in text
     assert "±0" not in text and "*" not in text and "?" not in text
     assert "paired by seed" not in text
@@ -136,7 +137,7 @@ def test_one_seed_has_no_interval(tmp_path):
 
 
 def test_two_seeds_give_no_verdict(tmp_path):
-    files = write_study(tmp_path / "two", seeds=(1, 2))
+    files = write_study(tmp_path / "two", seeds=(1, 2), effects=FEW)
     write_tables(files, tmp_path / "two")
     tidy = pd.read_csv(tmp_path / "two" / "tables" / "ablations_tidy.csv")
     assert tidy["difference"].notna().any() and tidy["spread"].notna().any()
@@ -155,7 +156,7 @@ def test_equivalent_and_open_are_told_apart(tmp_path):
 
 
 def test_unstable_training_is_marked(tmp_path):
-    files = write_study(tmp_path / "demo")
+    files = write_study(tmp_path / "demo", effects=FEW)
     for path in files.evaluations:
         if path.parent.name == "fcsa":
             rows = pd.read_csv(path)
@@ -240,7 +241,7 @@ def test_the_full_model_alone(tmp_path):
 
 
 def test_no_lpips_says_how_to_get_it(tmp_path):
-    text = tables_of(tmp_path / "demo", lpips=False)
+    text = tables_of(tmp_path / "demo", effects=FEW, lpips=False)
     assert "nan" not in text and "n/a" in text and "VSRBENCH_LPIPS_WEIGHTS" in text
     note = " ".join(text.split())
     assert "t.models.alexnet(weights='DEFAULT')" in note and "delete results/demo/evaluations" in note
@@ -248,7 +249,7 @@ def test_no_lpips_says_how_to_get_it(tmp_path):
 
 def test_both_averages_and_exact_frames_are_columns(tmp_path):
     """Every frame alike: calendar, foliage and walk have more of them than city."""
-    files = write_study(tmp_path / "demo", clips=VID4)
+    files = write_study(tmp_path / "demo", effects=FEW, clips=VID4)
     rows = pd.concat(pd.read_csv(path) for path in files.evaluations)
     full = rows[(rows["variant"] == "full") & (rows["frame"] > 0)]  # see exact_frame
     exact_frame(first := pd.read_csv(files.evaluations[3]))
