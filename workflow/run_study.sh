@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 case $STUDY in
     "" | *[!a-z0-9_-]* | [_-]*)
-        echo "study: STUDY=$STUDY is no name of a study; expected a file of workflow/config/ without .yaml" >&2; exit 2 ;;
+        echo "study: STUDY=$STUDY is not the name of a study; expected a file of workflow/config/, without .yaml" >&2; exit 2 ;;
 esac
 if [ "$STUDY" = claims ]; then
     for study in $(.venv/bin/vsrbench claims --list); do STUDY=$study sh workflow/run_study.sh "$@"; done
