@@ -11,7 +11,7 @@ NUM_LEVELS = 6
 
 
 def warp(x: Tensor, flow: Tensor, padding_mode: str = "zeros") -> Tensor:
-    """Warp x (n, c, h, w) by a flow (n, 2, h, w) in pixels.
+    """Warp float x (n, c, h, w) by a flow (n, 2, h, w) in pixels, horizontal before vertical.
 
     The result at a position is x, interpolated bilinearly, at that position plus the flow. Samples outside
     the image are zero, or with `padding_mode` "border" the nearest pixel.

@@ -67,7 +67,7 @@ def _write_clip(folder: Path, random: np.random.Generator, num_frames: int, size
 
 
 def write_stores(folder: Path, size: int = 24) -> dict[str, Path]:
-    """The index files of a training and a validation store, as `train` and `train_flow` want them."""
+    """The index files of a training and a validation store, as `train` and `train_flow` take them."""
     clips = write_clips(folder / "clips", num_clips=3, size=size)
     build_store(clips[:2], folder / "store" / "train")
     build_store(clips[2:], folder / "store" / "validation")

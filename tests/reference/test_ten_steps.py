@@ -1,4 +1,4 @@
-"""Ten seeded steps of every shipped variant, held against stored numbers.
+"""Ten seeded steps of every shipped variant, compared with stored numbers.
 
 Weights are not compared: where a gradient is nearly zero, Adam follows its rounding. Without oneDNN, or
 without the processor's vector instructions, losses move by at most 7e-7 of their value and PSNR by 3e-6.

@@ -10,14 +10,18 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tiny_training import write_stores, write_variant
 from workflow_copy import Workflow
 
+from vsrbench.__main__ import main
 from vsrbench.core.errors import InputError
-from vsrbench.core.lineage import FOLDER, KINDS, Artefact, check, locate, recorded
+from vsrbench.core.lineage import FOLDER, KINDS, Artefact, check, locate, origin, recorded
 from vsrbench.core.provenance import code_digest
 from vsrbench.orchestration import chain
 from vsrbench.orchestration.chain import make_again
 from vsrbench.results.study_results import read_rows
+from vsrbench.training.train_vsr import train
+from vsrbench.training.tuning import choose_learning_rate
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,6 +39,26 @@ def studies(finished: Workflow, tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("damages") / "results"
     shutil.copytree(source, folder / "tiny", symlinks=True)
     return source, folder / "tiny"
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory) -> tuple[Path, Path]:
+    """A study with no more than a sweep over two learning rates, which the tiny study lacks, and a copy."""
+    folder = tmp_path_factory.mktemp("sweep")
+    study = folder / "results" / "sweep"
+    (study / "configs").mkdir(parents=True)
+    config = write_variant(study / "configs" / "full.yaml")
+    origin("resolve_variant").record(config)
+    stores, runs = write_stores(folder), []
+    for rate in (0.001, 0.002):
+        run = study / "tuning" / "full" / f"rate_{rate}" / "seed_9"
+        train(
+            **stores, config=config, seed=9, learning_rate=rate, out=run / "weights.safetensors", device="cpu"
+        )
+        runs.append(run / "provenance.json")
+    choose_learning_rate(runs=runs, out=study / "tuning" / "full.json")
+    shutil.copytree(study, folder / "damages" / "results" / "sweep")
+    return study, folder / "damages" / "results" / "sweep"
 
 
 def first_file(artefact: Artefact) -> Path:
@@ -100,15 +124,15 @@ DAMAGES = (
     *(older, damage_record, delete_record),
 )
 CASES = [(kind.name, damage) for kind in KINDS for damage in DAMAGES]
+OF_A_SWEEP = {kind.name for kind in KINDS if kind.pattern.startswith("tuning/")}
 IDS = [f"{kind}-{damage.__name__}" for kind, damage in CASES]
 
 
 @pytest.mark.parametrize(("kind", "damage"), CASES, ids=IDS)
-def test_damage_is_found_and_its_step_repeated(studies, kind, damage):
-    whole, study = studies
+def test_damage_is_found_and_its_step_repeated(studies, sweeps, kind, damage):
+    whole, study = sweeps if kind in OF_A_SWEEP else studies
     found = examples(study, kind)
-    if not found:
-        pytest.skip(f"the tiny study has no {kind}")
+    assert found, "add this kind to one of the two studies"
     if damage in (swap, swap_with_records) and len(found) < 2:
         pytest.skip(f"one {kind} only")
     artefact, other = found[0], found[-1]
@@ -148,8 +172,42 @@ def restore(whole: Path, artefacts: list[Artefact]) -> None:
 
 def test_check_ends_with_the_counts(studies, capsys, monkeypatch):
     monkeypatch.setattr(chain, "_changed_clips", lambda study: [])
-    chain.check(studies[1], deep=True)
+    assert main(["check", str(studies[1]), "--deep"]) == 0
     assert ": 0 broken, 0 missing, 0 orphaned, 0 made by other code" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("damage", "status", "counts"),
+    [(flip, 2, "1 broken, 0 missing"), (delete, 2, "0 broken, 1 missing"), (older, 2, "1 broken, 0 missing")],
+)
+def test_check_exits_with_2_where_the_chain_is_broken(sweeps, capsys, damage, status, counts):
+    whole, study = sweeps
+    (artefact,) = examples(study, "learning rate")
+    damage(artefact, artefact)
+    try:
+        assert main(["check", str(study)]) == status
+    finally:
+        restore(whole, [artefact])
+    assert f"{counts}, 0 orphaned, 0 made by other code" in capsys.readouterr().out
+    assert main(["check", str(study)]) == 0
+
+
+def test_other_code_and_what_no_table_uses_are_listed_without_failing(sweeps, capsys):
+    whole, study = sweeps
+    (artefact,) = examples(study, "learning rate")
+    record = json.loads(artefact.record_path.read_text())
+    artefact.record_path.write_text(json.dumps(record | {"code": "0" * 12}))
+    try:
+        assert main(["check", str(study)]) == 0
+    finally:
+        restore(whole, [artefact])
+    said = capsys.readouterr().out
+    assert "made by other code: " in said and said.endswith("0 orphaned, 1 made by other code\n")
+
+
+def test_check_of_a_folder_that_is_no_study_is_one_line(tmp_path, caplog):
+    assert main(["check", str(tmp_path)]) == 2
+    assert [record.levelname for record in caplog.records] == ["ERROR"] and "\n" not in caplog.text.strip()
 
 
 def test_raised_scores_are_refused(studies):

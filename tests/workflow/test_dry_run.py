@@ -3,11 +3,15 @@
 import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from stand_in import stand_in
-from workflow_copy import ROOT
+from workflow_copy import ROOT, copy_of_the_workflow
+
+from vsrbench.__main__ import main
 
 CONFIG = ROOT / "workflow" / "config"
 STUDIES = sorted(path for path in CONFIG.glob("*.yaml") if path.stem != "claims")  # a list of studies
@@ -89,7 +93,7 @@ def test_text_above_the_tables_may_hold_braces(workflow):
 
 
 def test_a_data_root_that_is_none_is_refused(workflow):
-    assert "data_root: nowhere is no folder" in message(workflow.snakemake("-n", VSRBENCH_DATA="nowhere"))
+    assert "data_root: nowhere is not a folder" in message(workflow.snakemake("-n", VSRBENCH_DATA="nowhere"))
 
 
 def test_what_failed_stands_at_the_end_however_quiet_the_run(workflow):
@@ -136,6 +140,52 @@ def test_wandb_settings_that_would_end_a_finished_study_are_refused(workflow):
 def test_results_folder_that_cannot_be_written_is_refused(workflow):
     (workflow.folder / "results").write_text("a file where the folder should be")
     assert "results cannot be written here" in message(workflow.snakemake("-n"))
+
+
+def make_study(workflow, name: str) -> subprocess.CompletedProcess:
+    """Start a study as `make study STUDY=<name>` does."""
+    (workflow.folder / ".venv").symlink_to(Path(sys.prefix))
+    return subprocess.run(
+        ["sh", "workflow/run_study.sh"],
+        cwd=workflow.folder,
+        env=workflow.environment(STUDY=name),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/../../../outside", "/tmp/outside", "..", "", "a b"])
+def test_a_name_that_is_no_study_creates_nothing(tmp_path, name):
+    (tmp_path / "clone").mkdir()
+    workflow = copy_of_the_workflow(tmp_path / "clone")
+    before = sorted(tmp_path.rglob("*"))
+    result = make_study(workflow, name)
+    assert result.returncode == 2
+    expected = "expected a file of workflow/config/, without .yaml"
+    assert result.stdout == f"study: STUDY={name} is not the name of a study; {expected}\n"
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, workflow.folder / ".venv"])
+
+
+NOT_YAML = {
+    "study: broken\nvariants: [full\nseeds: [1]\n": ", line 3: not YAML: expected ',' or ']'",
+    "study: broken\nseeds: !!python/name:os.system\n": ", line 2: not YAML: could not determine a",
+    "- study: broken\n": ": expected a mapping of keys to values",
+}
+
+
+@pytest.mark.parametrize(("text", "said"), NOT_YAML.items(), ids=["syntax", "tag", "list"])
+def test_a_study_file_that_is_not_yaml_is_named_with_its_line(workflow, text, said, caplog):
+    """Not by a `snakemake --configfile` typed by hand, which reads the file before any of our code runs."""
+    path = workflow.folder / "workflow" / "config" / "broken.yaml"
+    path.write_text(text)
+    made = make_study(workflow, "broken")
+    assert made.returncode == 2 and len(made.stdout.splitlines()) == 1
+    assert made.stdout.startswith(f"vsrbench: workflow/config/broken.yaml{said}")
+    for command in (["plan", "--study"], ["repair", "results/broken", "--config"]):
+        caplog.clear()
+        assert main([*command, str(path)]) == 2
+        assert caplog.messages[0].startswith(f"{path}{said}") and len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(

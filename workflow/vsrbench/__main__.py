@@ -225,11 +225,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--study", required=True)
 
-    option = add("check", "orchestration.chain", "check", "Check that a study is what was measured.")
+    option = add("check", "orchestration.chain", "check", "Verify a study's files against their records.")
     option("study", type=Path, help="results/<study>")
     option("--deep", action="store_true", help="read frame stores, sample frames and source frames as well")
 
-    option = add("repair", "orchestration.chain", "repair", "Make again what is damaged in a study.")
+    option = add("repair", "orchestration.chain", "repair", "Regenerate what is damaged in a study.")
     option("study", type=Path, help="results/<study>")
     option("--config", type=Path, help="study file; workflow/config/<study>.yaml by default")
     option("--cores", type=_positive, default=2)

@@ -61,7 +61,7 @@ def test_a_study_that_claims_name_must_have_their_variants(settings):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"folders": {"mine": "elsewhere"}}, "folders.mine: elsewhere is no folder; correct the path"),
+        ({"folders": {"mine": "elsewhere"}}, "folders.mine: elsewhere is not a folder; correct the path"),
         ({"folders": {"vid4": "clips"}}, "folders.vid4: is the name of a data set; choose another"),
         (
             {"train_on": "vid4"},
@@ -69,14 +69,14 @@ def test_a_study_that_claims_name_must_have_their_variants(settings):
         ),
         ({"baselines": ["lanczos"]}, "baselines: unknown baseline 'lanczos'; expected one of bicubic"),
         ({"baselines": []}, "baselines: bicubic is missing; the gate"),
-        ({"variants": ["full", "bicubic"]}, "variants: bicubic is a baseline; name it under baselines"),
+        ({"variants": ["full", "bicubic"]}, "variants: bicubic is a baseline; list it under baselines"),
         ({"folders": {"Mine": "clips"}}, "folders: 'Mine' does not match"),
         ({"folders": {"mine": ["clips"]}}, "folders.mine: .* is not of type 'string'"),
         (
             {"evaluate_on": {"mine": "required"}},
             "evaluate_on: unknown data set 'mine'; expected one of photo_motion, permuted_cells, .*, udm10",
         ),
-        ({"evaluate_on": {"vid4": "if_present"}}, "evaluate_on: none of its data sets is there"),
+        ({"evaluate_on": {"vid4": "if_present"}}, "evaluate_on: none of its data sets is available"),
         ({"evaluate_on": {"vid4": "required"}}, "vid4 needs the folder .*Vid4/GT; get Vid4"),
         ({"tune": TUNE | {"seeds": [2, 9]}}, "tune.seeds: 2 is a seed of the study; choose another"),
         ({"tune": TUNE | {"learning_rates": [0.1]}}, "tune.learning_rates: .* is too short"),
@@ -129,8 +129,8 @@ def test_mistakes(settings, change, said):
             {"overrides": {"model": {"depth": "two"}}},
             "model.depth: expected an integer of at least 1",
         ),
-        ({"lpips_weights": "missing_folder"}, "lpips_weights: missing_folder is not there"),
-        ({"flow_weights": "missing.pth"}, "flow_weights: missing.pth is not there"),
+        ({"lpips_weights": "missing_folder"}, "lpips_weights: missing_folder does not exist"),
+        ({"flow_weights": "missing.pth"}, "flow_weights: missing.pth does not exist"),
     ],
 )
 def test_mistake_is_one_line_that_names_the_key(settings, change, said):
@@ -143,7 +143,7 @@ def test_a_data_set_that_is_left_out_is_named(settings, tmp_path):
     settings |= {"evaluate_on": {"photo_motion": "required", "vid4": "if_present"}}
     assert load_study(settings).left_out == (), "nobody said that there are data"
     assert load_study(settings | {"data_root": str(tmp_path)}).left_out == (
-        f"vid4, {tmp_path}/Vid4/GT is not there",
+        f"vid4, {tmp_path}/Vid4/GT does not exist",
     )
 
 
@@ -152,7 +152,7 @@ def test_a_list_that_is_missing_is_named(settings, tmp_path):
     settings["data_root"] = str(tmp_path)
     if_present = {"photo_motion": "required", "vimeo90k": "if_present"}
     assert load_study(settings | {"evaluate_on": if_present}).left_out == (
-        f"vimeo90k, {tmp_path}/vimeo_septuplet/sep_testlist.txt is not there",
+        f"vimeo90k, {tmp_path}/vimeo_septuplet/sep_testlist.txt does not exist",
     )
     change = {"evaluate_on": {"vimeo90k": "required"}}
     with pytest.raises(InputError, match=r"vimeo90k needs the list .*septuplet/sep_testlist\.txt; get"):

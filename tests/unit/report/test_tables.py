@@ -31,7 +31,7 @@ def study(tmp_path_factory):
 
 
 def write_tables(files, folder, note=""):
-    """The tables of a study in `folder`, held against its own list of published scores."""
+    """The tables of a study in `folder`, compared with its own list of published scores."""
     make_tables(files, folder / "tables", title="Demo", note=note, published=folder / "published.csv")
 
 
@@ -351,7 +351,7 @@ def test_published_average_is_not_held_against_a_part(tmp_path):
 
 
 def published_notes(tmp_path, train_on, sizes, **rows):
-    """What is said of a study of these sizes that is held against Vid4's published scores."""
+    """What is said of a study of these sizes that is compared with Vid4's published scores."""
     files = write_study(tmp_path / "demo", effects={"full": (0, 0.1), "bicubic": (-1, None)}, clips=VID4)
     (config,) = files.configs
     variant = yaml.safe_load(config.read_text())

@@ -262,7 +262,7 @@ def test_differences_from_full():
     assert (fcsa.verdict, bicubic.verdict) == ("worse", "worse")
     assert (fcsa.paired_seeds, fcsa.paired_clips) == (3, 4)
     assert bicubic.difference == pytest.approx(-2.0, abs=0.02)
-    assert bicubic.paired_seeds == 3, "a baseline is held against every seed of the full model"
+    assert bicubic.paired_seeds == 3, "a baseline is compared with every seed of the full model"
     assert fcsa.p <= fcsa.p_holm
     assert ("vid4", "fcsa", "lpips_alex") in table.index
 

@@ -38,5 +38,5 @@ def test_complete_rows_pass():
     ids=["missing", "another", "surplus", "twice", "seed", "variant"],
 )
 def test_other_rows_are_refused(rows, fault):
-    with pytest.raises(InputError, match=f"^{PATH}: .*{fault}.*; remove the file"):
+    with pytest.raises(InputError, match=f"^{PATH}: .*{fault}.*; delete the file"):
         check_complete(PATH, rows, MANIFEST)

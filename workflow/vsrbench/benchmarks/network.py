@@ -323,7 +323,8 @@ def compare(
     chosen = measures or [*known, *others]
     if unknown := sorted(set(chosen) - {*known, *others}):
         raise InputError(
-            f"bench: no measure {unknown[0]!r} on a {DEVICE}; there are {', '.join([*known, *others])}"
+            f"bench: unknown measure {unknown[0]!r} on {DEVICE}; "
+            f"expected one of {', '.join([*known, *others])}"
         )
     restoring = [name for name in known if name in chosen and MEASURES[name].mode]
     steps = [name for name in known if name in chosen and not MEASURES[name].mode]

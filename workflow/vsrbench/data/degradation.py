@@ -26,7 +26,7 @@ BLUR_SIGMA = 1.6
 
 @dataclass(frozen=True)
 class Degradation:
-    """A function from float frames (t, 4h, 4w, c) to (t, h, w, c), and the position of its samples."""
+    """A function from float frames (t, 4h, 4w, c) in [0, 255] to (t, h, w, c), and where it samples them."""
 
     downscale: Callable[[np.ndarray], np.ndarray]
     phase: float  # LQ pixel i is centred on GT pixel 4 i + phase
@@ -43,7 +43,7 @@ class Degradation:
 def degrade(gt: np.ndarray, name: str) -> np.ndarray:
     """Degrade frames, uint8 (t, 4h, 4w, 3) -> uint8 (t, h, w, 3), rounding half up as MATLAB does.
 
-    `name` is a key of DEGRADATIONS. The computation is in float64.
+    `name` is a key of DEGRADATIONS; KeyError for any other. The computation is in float64.
     """
     downscale = DEGRADATIONS[name].downscale
     # One frame at a time: a whole clip in float64 takes eight times the memory of the clip.

@@ -137,4 +137,6 @@ def check_array(path: Path, facts: dict[str, Any], digests: bool) -> None:
     if size != facts["bytes"]:
         raise InputError(f"{path}: expected {facts['bytes']} bytes, got {size}; build the store again")
     if digests and sha256(path) != facts["sha256"]:
-        raise InputError(f"{path}: contents changed since it was written; build the store again")
+        raise InputError(
+            f"{path}: contents changed since it was written; build the store again (`vsrbench repair --deep`)"
+        )

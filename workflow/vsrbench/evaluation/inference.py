@@ -96,7 +96,7 @@ def restore_clip(
 
 
 def to_frame(image: Tensor) -> np.ndarray:
-    """Round an image (3, h, w), nominally in [0, 1], to an 8-bit RGB frame (h, w, 3)."""
+    """Round a float image (3, h, w), nominally in [0, 1], to a uint8 RGB frame (h, w, 3) in host memory."""
     return to_uint8(image).movedim(0, -1).cpu().numpy()
 
 

@@ -1,4 +1,4 @@
-"""`vsrbench check` and `vsrbench repair`: is a study what was measured, and if not, make that part again."""
+"""`vsrbench check` and `vsrbench repair`: verify a study against its records, and regenerate what differs."""
 
 import csv
 import os
@@ -16,7 +16,7 @@ from vsrbench.data.manifest import digest, read_manifest
 from vsrbench.data.store_frames import store_split
 from vsrbench.results.audit import BROKEN, MISSING, ORPHANED, OTHER_CODE, Finding, audit, confirm_chain
 
-Make = Callable[[Sequence[str]], None]  # make these files of the study again, whatever is there
+Make = Callable[[Sequence[str]], None]  # regenerate these files of the study, even if they exist
 
 
 def check(study: Path, *, deep: bool = False) -> None:
@@ -34,7 +34,7 @@ def check(study: Path, *, deep: bool = False) -> None:
     listed = ", ".join(f"{counts[fault]} {fault}" for fault in (BROKEN, MISSING, ORPHANED, OTHER_CODE))
     print(f"{number} artefacts: {listed}")
     if counts[BROKEN] + counts[MISSING]:
-        raise InputError(f"{study}: its chain is broken; start `make study` again, which repairs it")
+        raise InputError(f"{study}: its chain is broken; run `make study` to repair it")
 
 
 def _wrong_header(study: Path) -> list[str]:
@@ -71,10 +71,10 @@ def _changed_clips(study: Path) -> list[str]:
 
 
 def repair(study: Path, *, config: Path | None = None, cores: int = 2, deep: bool = False) -> None:
-    """Make again what is broken or missing in a study, and only that.
+    """Regenerate what is broken or missing in a study, and only that.
 
-    What comes out bit for bit as it was recorded gets its old modification time back, so that Snakemake
-    repeats nothing that rests on it. `config` is the study file, by default `workflow/config/<study>.yaml`.
+    A file that is regenerated bit for bit gets its old modification time back, so that Snakemake repeats
+    nothing that depends on it. `config` is the study file, by default `workflow/config/<study>.yaml`.
     Raises InputError for a study file that cannot be read, and for a study that has lost its records.
     """
     config = config or Path("workflow", "config", f"{study.name}.yaml")
@@ -84,7 +84,7 @@ def repair(study: Path, *, config: Path | None = None, cores: int = 2, deep: boo
         command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", str(config)]
         options = ["--nolock", "--rerun-incomplete", "--quiet", "rules", "host", "--force", "--"]
         if subprocess.run([*command, *options, *targets]).returncode:
-            raise InputError(f"{study}: {targets[0]} could not be made again; see the messages above")
+            raise InputError(f"{study}: {targets[0]} could not be regenerated; see the messages above")
 
     make_again(study, snakemake, deep=deep)
 

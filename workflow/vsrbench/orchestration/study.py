@@ -87,7 +87,7 @@ def load_study(settings: dict[str, Any]) -> Study:
     for key in ("lpips_weights", "flow_weights"):
         if settings.get(key) and not Path(settings[key]).exists():
             raise InputError(
-                f"{source}: {key}: {settings[key]} is not there; correct the path or set it to null"
+                f"{source}: {key}: {settings[key]} does not exist; correct the path or set it to null"
             )
     _check_writable(Path("results") / settings["study"])
     refuse_old_study(Path("results") / settings["study"])
@@ -102,16 +102,16 @@ def load_study(settings: dict[str, Any]) -> Study:
             datasets.append(dataset)
         elif root is not None and not root.is_dir():
             raise InputError(
-                f"{source}: data_root: {root} is no folder; correct it, or VSRBENCH_DATA, which goes first"
+                f"{source}: data_root: {root} is not a folder; correct it, or VSRBENCH_DATA if set"
             )
         elif root is not None:
-            left_out.append(f"{dataset}, {missing} is not there")
+            left_out.append(f"{dataset}, {missing} does not exist")
     for name, folder in settings["folders"].items():
         if not Path(folder).is_dir():
-            raise InputError(f"{source}: folders.{name}: {folder} is no folder; correct the path")
+            raise InputError(f"{source}: folders.{name}: {folder} is not a folder; correct the path")
         datasets.append(name)
     if not datasets:
-        raise InputError(f"{source}: evaluate_on: none of its data sets is there; name one that is")
+        raise InputError(f"{source}: evaluate_on: none of its data sets is available; name one that is")
     variants = {name: resolve_variant(settings, name) for name in settings["variants"]}
     for name, variant in variants.items():
         _check_scoring(settings["evaluation"], name, variant, source)
@@ -158,10 +158,10 @@ def _check_baselines(settings: dict[str, Any], source: str | Path) -> None:
     for name in baselines:
         check_known("baseline", name, BASELINES, f"{source}: baselines")
     if ANCHOR.name not in baselines:
-        raise InputError(f"{source}: baselines: {ANCHOR.name} is missing; the gate rests on it")
+        raise InputError(f"{source}: baselines: {ANCHOR.name} is missing; the gate needs it")
     for name in settings["variants"]:
         if name in BASELINES:
-            raise InputError(f"{source}: variants: {name} is a baseline; name it under baselines")
+            raise InputError(f"{source}: variants: {name} is a baseline; list it under baselines")
 
 
 def check_names(files: Iterable[Path | str], settings: dict[str, Any]) -> None:
@@ -198,7 +198,7 @@ def _check_metrics(metrics: list[str], source: str | Path) -> None:
     for required in METRICS.values():
         if required.required and required.name not in metrics:
             raise InputError(
-                f"{where}: {required.name} is missing; the gate and the tables rest on PSNR and SSIM, "
+                f"{where}: {required.name} is missing; the gate and the tables need PSNR and SSIM, "
                 "in RGB and Y"
             )
 

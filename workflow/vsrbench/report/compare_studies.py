@@ -38,7 +38,7 @@ def compare(a: Path, b: Path) -> None:
             print(title, *(f"  {change}" for change in changes), "", sep="\n")
     scores = compare_scores(*tables)
     if scores.empty:
-        print("No variant was scored on one data set by both.")
+        print("No variant was scored on the same data set by both.")
         return
     print(tabulate(scores, headers="keys", showindex=False, disable_numparse=True))
 

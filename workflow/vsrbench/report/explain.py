@@ -51,7 +51,7 @@ def explain(table: Path, cell: str) -> None:
             print(f"  {line}")
         if column.endswith(_OF_DIFFERENCES) and variant != "full":
             full = rows[(rows["variant"] == "full") & (rows["dataset"] == row["dataset"])].iloc[0]
-            print("  held against")
+            print("  compared with")
             for line in _scores(study, full, column):
                 print(f"  {line}")
 

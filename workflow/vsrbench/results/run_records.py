@@ -61,7 +61,7 @@ def find_records(study_folder: Path) -> Iterator[Record]:
     refuse_old_study(study_folder)
     if not (study_folder / "configs").is_dir():
         raise InputError(
-            f"{study_folder}: no study (configs/ is missing); name a folder such as results/demo"
+            f"{study_folder}: not a study (configs/ is missing); name a folder such as results/demo"
         )
     is_current = _current(study_folder)
     for path in sorted(study_folder.glob("configs/*.yaml")):

@@ -20,7 +20,7 @@ def choose_learning_rate(*, runs: list[Path], out: Path) -> None:
     """Read the provenance of a sweep's trainings; write the sweep and the rate chosen to `out`.
 
     The score of a rate is the mean over seeds of the PSNR (dB) after the last iteration; a rate of which one
-    training diverged (no finite score) is not chosen. Raises InputError for a file that is no provenance and
+    training diverged (no finite score) is not chosen. Raises InputError for any other file and
     where every rate diverged.
     """
     check(*runs)
