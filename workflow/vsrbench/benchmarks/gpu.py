@@ -107,7 +107,7 @@ def measure(out: Path | None, rounds: int) -> list[Row]:
 
 
 def main() -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="CSV to write")
     parser.add_argument("--rounds", type=int, default=3)

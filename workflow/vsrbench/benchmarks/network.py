@@ -145,7 +145,7 @@ def _operations(sizes: dict[str, Any]) -> float:
 
 
 def compare_stacks(rounds: int) -> Iterator[Row]:
-    """A training step of one residual stack, which takes most of a block's time, on a GPU."""
+    """Time a training step of one residual stack, which takes most of a block's time, on a GPU."""
     windows = 16
     work = {"residual_stack_bfloat16_compiled": partial(_stack_steps, windows)}
     with torch.device("meta"), FlopCounterMode(display=False) as counter:

@@ -41,7 +41,7 @@ def read_claims(path: Path = CLAIMS) -> list[Claim]:
 
 
 def claims_of(study: str, path: Path = CLAIMS) -> list[Claim]:
-    """The claims that a study tests."""
+    """List the claims that a study tests."""
     return [claim for claim in read_claims(path) if study in claim.tested_in]
 
 
@@ -56,7 +56,7 @@ def check_tested(study: str, variants: Sequence[str], datasets: Sequence[str], p
 
 
 def read_studies(path: Path = STUDY_LIST, claims: Path = CLAIMS) -> list[str]:
-    """The studies that settle the claims, in the order in which they run.
+    """List the studies that settle the claims, in the order in which they run.
 
     Raises InputError for a study without a file, and where a claim is tested in a study that is not listed.
     """

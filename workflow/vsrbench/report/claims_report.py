@@ -220,7 +220,7 @@ def _score(rows: pd.DataFrame) -> Cell:
 
 
 def studies_table(facts: Sequence[StudyFacts]) -> Table:
-    """What the verdicts rest on."""
+    """Describe what the verdicts rest on."""
     header = [("trainings", ""), ("device-hours", ""), ("iterations", ""), ("machine", ""), ("chain", "")]
     rows = [
         Row(
@@ -281,7 +281,7 @@ def _draw_budget(axes: Axes, budget: Budget) -> None:
 
 
 def _block(table: Table) -> str:
-    """The table of verdicts without its heading."""
+    """Format the table of verdicts without its heading."""
     return to_markdown(replace(table, title="")).partition("\n\n")[2]
 
 

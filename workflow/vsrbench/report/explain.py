@@ -93,7 +93,7 @@ def _number(value: Any) -> str:
 
 
 def _cells(folder: Path, budget: pd.Series, side: str) -> Iterator[str]:
-    """The evaluations and runs of one side, read where the study is there."""
+    """List the evaluations and runs of one side, read where the study is there."""
     evaluations, runs = (budget[f"{side}{key}"].split() for key in ("evaluations", "runs"))
     if folder.is_dir():
         yield from _evaluations(folder, evaluations, runs, budget["metric"])

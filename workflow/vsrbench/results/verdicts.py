@@ -64,7 +64,7 @@ def _test(results: Results, claim: Claim, dataset: str, iterations: int) -> list
 
 
 def _verdict(row: Any) -> str:
-    """`HOLDS`, `FAILS`, `EQUIVALENT` or `OPEN`; "" with too few seeds for an interval.
+    """Judge: `HOLDS`, `FAILS`, `EQUIVALENT` or `OPEN`; "" with too few seeds for an interval.
 
     "At least" holds where the interval excludes that the variant is worse by the margin or more.
     """
