@@ -21,6 +21,7 @@ def claim(name="claim", variant="fcsa", expected="below", metric="psnr_rgb", dat
 def study(differences, metric="psnr_rgb"):
     """Results in which a variant is that much above full, by budget, variant and seed."""
     settings = read_yaml(STUDIES / "demo.yaml") | {"study": STUDY}
+    settings["overrides"]["training"]["iterations"] = LARGEST
     parts = {}
     for iterations, variants in differences.items():
         rows, resolved = [], {}
