@@ -1,6 +1,7 @@
 """The command line: `vsrbench <command>`, one command for each step that can be run by hand.
 
-Exit status: 0 success, 2 invalid input (reported in one line), 75 interrupted after saving (run it again).
+Exit status: 0 success, 2 invalid input (reported in one line), 75 interrupted after saving (run it again),
+130 interrupted from the keyboard.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +22,14 @@ from vsrbench.core.gpu_lease import lease_gpu, share_gpus
 from vsrbench.core.malloc import retain_freed_memory
 
 # The commands that use a GPU, and how many of those that Slurm has allocated to the job.
-GPUS = {"train": "all", "train-flow": "one", "evaluate": "one", "measure-runtime": "one", "plan": "one"}
+GPUS = {
+    "train": "all",
+    "train-flow": "one",
+    "evaluate": "one",
+    "measure-runtime": "one",
+    "plan": "one",
+    "restore": "one",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 1
+    except KeyboardInterrupt:
+        logging.getLogger("vsrbench").error("interrupted")
+        return 130
     except OSError as error:
         if (line := explain(error)) is None:
             raise
@@ -213,6 +225,24 @@ def _parser() -> argparse.ArgumentParser:
     option("--out", type=Path, required=True)
 
     option = add(
+        "restore", "evaluation.restore", "restore", "Enlarge a video, or a folder of frames, four times."
+    )
+    option("clip", type=Path, help="video file or folder of numbered PNG frames")
+    option("--weights", type=Path, required=True, help="of a run (.safetensors), or released (.pth)")
+    option("--out", type=Path, required=True, help="video (.mp4, .mkv, .mov) or folder of frames to write")
+    option("--config", type=Path, help="resolved variant of the weights; by default that of the same study")
+    option("--num-frames", type=_positive, default=5, help="window of released weights; 7 for Vimeo-90K's")
+    option(
+        "--frames", type=Path, help="folder that gets the frames, too; an interrupted call resumes from it"
+    )
+    option("--compare", type=Path, help="video to write, half bicubic and half restored")
+    option("--frame-rate", type=_rate, help="frames per second of a clip in a folder, as 25 or 30000/1001")
+    option("--mode", choices=["tiled", "whole_frame"], help="by default whole_frame where possible")
+    option("--tile-overlap", type=int, help="in LQ pixels; half a tile, as released, by default")
+    option("--precision", choices=["float32", "bfloat16"], help="by default bfloat16 where it is fast")
+    option("--device", help="cpu or cuda; by default cuda if available")
+
+    option = add(
         "plan", "orchestration.cost_forecast", "plan", "Forecast a study's cost on devices like this one."
     )
     option("--study", type=Path, required=True, help="study file")
@@ -280,6 +310,16 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:  # the limit of NumPy and of the study schema
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
     return int(text)
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frame rate, such as 25 or 30000/1001")
+    return rate
 
 
 def _count(text: str) -> tuple[str, int]:

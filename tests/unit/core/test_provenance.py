@@ -47,7 +47,7 @@ def test_comment_docstring_and_blank_lines_change_nothing(project):
             "models/attention.py",
             "class ",
             "CONSTANT = 2\n\n\nclass ",
-            {"train", "gate", "evaluate", "inspect", "measure_runtime", "make_figures"},
+            {"train", "gate", "evaluate", "inspect", "measure_runtime", "restore", "make_figures"},
         ),
         ("vsrbench/evaluation/metrics.py", "import cv2", "CONSTANT = 2\nimport cv2", {"gate", "evaluate"}),
         (

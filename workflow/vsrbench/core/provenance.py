@@ -31,6 +31,7 @@ STEPS = {
     "evaluate": "vsrbench.evaluation.evaluate",
     "inspect": "vsrbench.evaluation.inspect_network",
     "measure_runtime": "vsrbench.evaluation.runtime",
+    "restore": "vsrbench.evaluation.restore",
     "make_tables": "vsrbench.report.tables",
     "make_figures": "vsrbench.report.figures",
     "make_report": "vsrbench.report.html_report",
@@ -65,7 +66,16 @@ _NEUTRAL = {
     "vsrbench.training.resource_usage",
 }
 
-_VERSIONS = ("torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "lpips", "safetensors")
+_VERSIONS = (
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "opencv-python-headless",
+    "av",
+    "lpips",
+    "safetensors",
+)
 
 
 def code_digest(step: str) -> str:

@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from vsrbench.core.errors import InputError
 from vsrbench.data.clips import Clip, cut_to_scale
 from vsrbench.data.layout import numbered_frames
 from vsrbench.data.registry import DataSet
-
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+from vsrbench.data.video import READABLE, Video
 
 
 def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> list[Clip]:
@@ -29,10 +26,10 @@ def find_clips(dataset: DataSet, split: str, root: Path, degradation: str) -> li
     lq = root / f"{degradation}x4"
     return [
         _video_clip(path, degradation)
-        if path.suffix.lower() in VIDEO_SUFFIXES
+        if path.suffix.lower() in READABLE
         else _frame_clip(path, lq, degradation)
         for path in paths
-        if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
+        if path.is_dir() or path.suffix.lower() in READABLE
     ]
 
 
@@ -57,30 +54,4 @@ class VideoClip(Clip):
         return cut_to_scale(np.stack([video.read(t) for t in frames]))
 
 
-class _Video:
-    """A video file read by OpenCV, frame by frame."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._rewind()
-        self.num_frames = int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if self.num_frames < 1:
-            raise InputError(f"{path}: not a video that OpenCV can read; store its frames as PNG")
-
-    def _rewind(self) -> None:
-        self.capture, self.next = cv2.VideoCapture(str(self.path)), 0
-
-    def read(self, t: int) -> np.ndarray:
-        """Read frame t, uint8 (h, w, 3) RGB; going back restarts the file, since seeking is inexact."""
-        if t < self.next:
-            self._rewind()
-        while self.next < t and self.capture.grab():
-            self.next += 1
-        found, frame = self.capture.read()
-        self.next += 1
-        if not found:
-            raise InputError(f"{self.path}: ends before frame {t} of {self.num_frames}; encode it again")
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-
-
-_open = lru_cache(maxsize=8)(_Video)
+_open = lru_cache(maxsize=8)(Video)

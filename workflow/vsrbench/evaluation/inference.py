@@ -10,7 +10,7 @@ are computed once, and results that would be discarded are not computed.
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +39,21 @@ _Key = TypeVar("_Key", bound=Hashable)
 _VALUES_AT_ONCE = {"cpu": 2**21, "cuda": 2**25}
 
 
+class Frames(Protocol):
+    """What a clip is read from: an array (t, h, w, 3), or what has its shape and is indexed like it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Frames, height, width, channels."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the values."""
+
+    def __getitem__(self, frames: list[int], /) -> np.ndarray:
+        """Read the frames with these indices."""
+
+
 @dataclass(frozen=True)
 class RestoreOptions:
     """How a network is run over a clip; the defaults are the released procedure.
@@ -59,7 +74,7 @@ class RestoreOptions:
 
 def restore_clip(
     model: VSRTransformer,
-    lq: np.ndarray,
+    lq: Frames,
     options: RestoreOptions = RestoreOptions(),
     *,
     flows: tuple[np.ndarray, np.ndarray] | None = None,
@@ -67,6 +82,8 @@ def restore_clip(
     frames: Iterable[int] | None = None,
 ) -> Iterator[Tensor]:
     """Restore a clip `lq`, uint8 RGB (t, h, w, 3), and yield its images in order.
+
+    Frames that are read as they are asked for (`LazyFrames`) keep a long clip out of memory.
 
     They are float32 (3, 4h, 4w) on the network's device, nominally in [0, 1] but not clamped; `to_frame`
     gives the 8-bit frame. `flows` (flows_forward, flows_backward), each (t, 2, h, w) in LQ pixels as
@@ -107,11 +124,11 @@ def to_uint8(image: Tensor) -> Tensor:
 
 def _check(
     config: ModelConfig,
-    lq: np.ndarray,
+    lq: Frames,
     flows: tuple[np.ndarray, np.ndarray] | None,
     options: RestoreOptions,
 ) -> None:
-    if lq.ndim != 4 or lq.shape[-1] != 3 or lq.dtype != np.uint8 or not len(lq):
+    if len(lq.shape) != 4 or lq.shape[-1] != 3 or lq.dtype != np.uint8 or not lq.shape[0]:
         raise InputError(f"clip: expected uint8 (frames, height, width, 3), got {lq.dtype} {lq.shape}")
     overlap = options.tile_overlap
     if overlap is not None and (overlap % 2 or not 0 <= overlap < config.feat_size):
@@ -135,7 +152,7 @@ def _check(
 
 def _restore(
     model: VSRTransformer,
-    lq: np.ndarray,
+    lq: Frames,
     flows: tuple[np.ndarray, np.ndarray] | None,
     precision: str,
     windows: Iterable[Window],
@@ -233,7 +250,7 @@ def _neighbours(num_frames: int) -> list[tuple[int, int]]:
     return before + [(index, min(index + 1, last)) for index in range(num_frames)]
 
 
-def _read_clip(lq: np.ndarray, window: Window, last: Tile) -> Tensor:
+def _read_clip(lq: Frames, window: Window, last: Tile) -> Tensor:
     """Return a window's frames, float32 (1, t, 3, h, w) in [0, 1], padded to the end of the last tile."""
     frames = torch.from_numpy(_pad(lq[list(window.frames)].transpose(0, 3, 1, 2), last))
     return frames[None].float() / 255
