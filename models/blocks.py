@@ -133,15 +133,19 @@ class FrameNorm(nn.Module):
 
 
 class Reconstruction(nn.Module):
-    """Residual blocks, then two upsampling steps by 2 (convolution and pixel shuffle)."""
+    """Residual blocks, then two upsampling steps by 2 (convolution and pixel shuffle).
 
-    def __init__(self, num_feat: int, num_blocks: int):
+    At full size there are `num_feat` channels, or `num_full_size_feat`.
+    """
+
+    def __init__(self, num_feat: int, num_blocks: int, num_full_size_feat: int | None = None):
         super().__init__()
+        last = num_full_size_feat or num_feat
         self.blocks = ResidualBlocks(num_feat, num_blocks)
         self.upsample1 = conv3x3(num_feat, 4 * num_feat)
-        self.upsample2 = conv3x3(num_feat, 4 * num_feat)
-        self.refine = conv3x3(num_feat, num_feat)
-        self.to_rgb = conv3x3(num_feat, 3)
+        self.upsample2 = conv3x3(num_feat, 4 * last)
+        self.refine = conv3x3(last, last)
+        self.to_rgb = conv3x3(last, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (n, c, h, w) to the residual (n, 3, 4h, 4w) that is added to the enlarged input."""

@@ -1,6 +1,7 @@
 """Options and sizes of the network: plain data without torch, so that the Snakefile can check them fast."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 # The allowed values of every option, by its key. The modules that implement an option use the same names.
 CHOICES = {
@@ -10,6 +11,42 @@ CHOICES = {
     "positional_encoding": ("none", "as_released", "sinusoidal_3d", "learned"),
     "norm": ("spatial_affine", "channel"),
 }
+
+
+class NetworkConfig(Protocol):
+    """What training, scoring and timing must know of a network, whichever it is."""
+
+    @property
+    def protocol(self) -> str:
+        """How clips are restored: "window", a window of `num_frames` at a time, or "clip", all frames."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a training window, and of a window in the protocol of that name."""
+
+    @property
+    def num_feat(self) -> int:
+        """Channels of the features of a frame."""
+
+    @property
+    def feat_size(self) -> int:
+        """Height and width in LQ pixels of a training crop, and of a tile in the protocol "window"."""
+
+    @property
+    def patch_size(self) -> int:
+        """A divisor that height and width of frames must have, in LQ pixels."""
+
+    @property
+    def flow_source(self) -> str | None:
+        """Source of the optical flow (`spynet` or `oracle`), or None if the network uses no flow."""
+
+    @property
+    def flow_num_feat(self) -> int:
+        """Channels of the widest layer of a SPyNet level."""
+
+    @property
+    def fixed_size(self) -> str | None:
+        """Why the network accepts only frames of `feat_size`, in one line; None if it accepts any size."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +78,7 @@ class ModelConfig:
                 raise ValueError(
                     f"model.{key}: unknown value {getattr(self, key)!r}; expected one of {', '.join(choices)}"
                 )
-        for key, minimum in _MINIMA.items():
-            value = getattr(self, key)
-            if type(value) is not int or value < minimum:
-                raise ValueError(f"model.{key}: expected an integer of at least {minimum}, got {value!r}")
+        _check_minima(self, _MINIMA)
         if self.num_frames % 2 == 0:
             raise ValueError(
                 f"model.num_frames: expected an odd number (windows are centred), got {self.num_frames}"
@@ -59,6 +93,11 @@ class ModelConfig:
             )
         if self.flow_num_feat % 4:
             raise ValueError(f"model.flow_num_feat: expected a multiple of 4, got {self.flow_num_feat}")
+
+    @property
+    def protocol(self) -> str:
+        """The network restores a window of `num_frames` at a time."""
+        return "window"
 
     @property
     def flow_source(self) -> str | None:
@@ -77,6 +116,13 @@ class ModelConfig:
         return f"{setting} fixes the input size to {self.feat_size} x {self.feat_size} pixels"
 
 
+def _check_minima(config: object, minima: dict[str, int]) -> None:
+    for key, minimum in minima.items():
+        value = getattr(config, key)
+        if type(value) is not int or value < minimum:
+            raise ValueError(f"model.{key}: expected an integer of at least {minimum}, got {value!r}")
+
+
 _MINIMA = {
     "num_frames": 1,
     "num_feat": 1,
@@ -89,3 +135,43 @@ _MINIMA = {
     "num_feed_forward_blocks": 0,
     "flow_num_feat": 4,
 }
+
+
+@dataclass(frozen=True)
+class BasicVSRConfig:
+    """Sizes of a BasicVSR; the defaults are the published ones (6,291,311 parameters).
+
+    Raises ValueError, naming the key, for a value out of range.
+    """
+
+    num_frames: int = 15  # frames of a training window; whole clips are restored
+    num_feat: int = 64  # c, channels of the features that travel
+    feat_size: int = 64  # height and width in LQ pixels of a training crop
+    num_blocks: int = 30  # residual blocks in each direction
+    flow_num_feat: int = 64  # channels of the widest layer of a SPyNet level
+
+    def __post_init__(self) -> None:
+        minima = {"num_frames": 1, "num_feat": 1, "feat_size": 8, "num_blocks": 0, "flow_num_feat": 4}
+        _check_minima(self, minima)
+        if self.flow_num_feat % 4:
+            raise ValueError(f"model.flow_num_feat: expected a multiple of 4, got {self.flow_num_feat}")
+
+    @property
+    def protocol(self) -> str:
+        """Features travel through the whole clip."""
+        return "clip"
+
+    @property
+    def patch_size(self) -> int:
+        """Frames may have any size."""
+        return 1
+
+    @property
+    def flow_source(self) -> str:
+        """The network always estimates its own flow."""
+        return "spynet"
+
+    @property
+    def fixed_size(self) -> None:
+        """Frames may have any size."""
+        return None

@@ -12,16 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import ATTENTIONS
-from models.blocks import (
-    FrameNorm,
-    Reconstruction,
-    ResidualBlocks,
-    ResidualStack,
-    per_frame,
-    select_frames,
-)
+from models.blocks import FrameNorm, Reconstruction, ResidualStack, per_frame, select_frames
 from models.config import ModelConfig
 from models.feed_forward import FEED_FORWARDS, Flows
+from models.network import SharingNetwork
 from models.optical_flow import SPyNet
 from models.positional_encoding import POSITIONAL_ENCODINGS
 
@@ -77,13 +71,14 @@ class TransformerBlock(nn.Module):
         return select_frames(x, frame_indices) + (select_frames(y, frame_indices) + attended)
 
 
-class VSRTransformer(nn.Module):
+class VSRTransformer(SharingNetwork):
     """The full network and, selected by its configuration, every ablation of it."""
+
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self._activation_checkpointing = False
         self.extraction = ResidualStack(3, config.num_feat, config.num_extract_blocks)
         self.spynet = SPyNet(config.flow_num_feat) if config.flow_source == "spynet" else None
         self.positional_encoding = POSITIONAL_ENCODINGS[config.positional_encoding](config)
@@ -174,18 +169,6 @@ class VSRTransformer(nn.Module):
         layout = torch.contiguous_format if precision == "float32" else torch.channels_last
         for part in (self.extraction, *self.blocks, self.reconstruction):
             part.to(memory_format=layout)
-
-    @property
-    def activation_checkpointing(self) -> bool:
-        """Whether the backward pass recomputes the activations of the residual blocks, to save memory."""
-        return self._activation_checkpointing
-
-    @activation_checkpointing.setter
-    def activation_checkpointing(self, value: bool) -> None:
-        self._activation_checkpointing = value
-        for module in self.modules():
-            if isinstance(module, ResidualBlocks):
-                module.activation_checkpointing = value
 
     def _check(self, clip: Tensor) -> None:
         t, (h, w) = clip.shape[1], clip.shape[-2:]

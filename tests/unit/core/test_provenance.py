@@ -60,7 +60,7 @@ def test_comment_docstring_and_blank_lines_change_nothing(project):
             "models/state_dicts.py",
             "int(layer) // 2",
             "int(layer) // 3",
-            {"train_flow", "import_flow", "train"},
+            {"train_flow", "import_flow", "train", "restore"},
         ),
         ("vsrbench/core/provenance.py", "import ast", "import ast\n\nCONSTANT = 2", set()),
     ],

@@ -20,7 +20,7 @@ def test_windows_read_each_frame_once_and_in_order():
 
 def test_no_more_than_what_is_kept_stays_in_memory():
     read = []
-    frames = LazyFrames(lambda t: (read.append(t), np.zeros((2, 2, 3), np.uint8))[1], 9, (2, 2), kept=3)
+    frames = LazyFrames(lambda t: (read.append(t), np.zeros((2, 2, 3), np.uint8))[1], 9, (2, 2)).keeping(3)
     for t in range(9):
         frames[[t]]
     frames[[8, 7, 6]]
@@ -32,10 +32,10 @@ def test_no_more_than_what_is_kept_stays_in_memory():
 def test_folder_of_frames(tmp_path):
     for t, frame in enumerate(moving_gradient(4)):
         write_frame(tmp_path / f"im{t}.png", frame)
-    assert np.array_equal(frames_in_folder(tmp_path, 4)[[3, 0]], moving_gradient(4)[[3, 0]])
+    assert np.array_equal(frames_in_folder(tmp_path)[[3, 0]], moving_gradient(4)[[3, 0]])
     write_frame(tmp_path / "im2.png", moving_gradient(1, 8, 12)[0])
     with pytest.raises(InputError, match=r"im2\.png: is 12x8, the first frame 32x24"):
-        frames_in_folder(tmp_path, 4)
+        frames_in_folder(tmp_path)
     (tmp_path / "im2.png").unlink()
     with pytest.raises(InputError, match=r"im2\.png: No such file"):
-        frames_in_folder(tmp_path, 4)
+        frames_in_folder(tmp_path)

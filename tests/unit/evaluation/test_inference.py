@@ -5,7 +5,8 @@ import pytest
 import torch
 from small_network import small_network
 
-from models.config import ModelConfig
+from models.basicvsr import BasicVSR
+from models.config import BasicVSRConfig, ModelConfig
 from vsrbench.benchmarks.released_procedure import plain_tiled
 from vsrbench.core.errors import InputError
 from vsrbench.evaluation.inference import (
@@ -239,3 +240,38 @@ def test_what_ties_a_network_to_a_size():
     assert ModelConfig(norm="channel").fixed_size is None
     assert "spatial_affine" in ModelConfig().fixed_size
     assert "learned" in ModelConfig(norm="channel", positional_encoding="learned").fixed_size
+
+
+def small_basicvsr():
+    torch.manual_seed(0)
+    return BasicVSR(BasicVSRConfig(num_feat=8, num_blocks=1, flow_num_feat=8)).eval()
+
+
+def test_a_network_for_clips_restores_the_whole_clip():
+    model, lq = small_basicvsr(), random_clip(7, 17, 20)
+    with torch.no_grad():
+        expected = model(to_tensor(lq))[0]
+    restored = list(restore_clip(model, lq))
+    assert all((image - frame).abs().max() < 1e-5 for image, frame in zip(restored, expected, strict=True))
+    some = list(restore_clip(model, lq, RestoreOptions("whole_frame"), frames=[5, 1]))
+    assert all((image - expected[t]).abs().max() < 1e-5 for image, t in zip(some, (1, 5), strict=True))
+
+
+def test_segments_of_a_long_clip_are_clips_of_their_own():
+    model, lq = small_basicvsr(), random_clip(25, 16, 16)
+    segments = {range(9): range(10), range(9, 17): range(8, 18), range(17, 25): range(15, 25)}
+    restored = list(restore_clip(model, lq, frames_at_once=10))
+    for frames, segment in segments.items():
+        with torch.no_grad():
+            expected = model(to_tensor(lq[list(segment)]))[0]
+        for t in frames:
+            assert (restored[t] - expected[segment.index(t)]).abs().max() < 1e-5
+
+
+def test_a_network_for_clips_in_bfloat16():
+    model, lq = small_basicvsr(), random_clip(5, 16, 20)
+    exact, rounded = (
+        torch.stack(list(restore_clip(model, lq, RestoreOptions(precision=precision))))
+        for precision in ("float32", "bfloat16")
+    )
+    assert rounded.dtype == torch.float32 and 0 < (exact - rounded).abs().max() < 0.05

@@ -20,16 +20,22 @@ class LazyFrames:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, read: Callable[[int], np.ndarray], num_frames: int, size: tuple[int, int], kept: int):
+    def __init__(
+        self, read: Callable[[int], np.ndarray], num_frames: int, size: tuple[int, int], kept: int = 1
+    ):
         self.shape = (num_frames, *size, 3)
-        self._read = lru_cache(maxsize=kept)(read)
+        self._read_anew, self._read = read, lru_cache(maxsize=kept)(read)
+
+    def keeping(self, kept: int) -> "LazyFrames":
+        """Return the same frames, of which another number stays in memory."""
+        return LazyFrames(self._read_anew, self.shape[0], (self.shape[1], self.shape[2]), kept)
 
     def __getitem__(self, frames: Sequence[int]) -> np.ndarray:
         found = {t: self._read(t) for t in sorted(set(frames))}
         return np.stack([found[t] for t in frames])
 
 
-def frames_in_folder(folder: Path, kept: int) -> LazyFrames:
+def frames_in_folder(folder: Path) -> LazyFrames:
     """Open a folder of numbered PNG frames; reads all of them once, so that damage is found at once.
 
     Raises InputError for a frame that is missing, cannot be read, or differs in size from the first.
@@ -42,4 +48,4 @@ def frames_in_folder(folder: Path, kept: int) -> LazyFrames:
                 f"{path}: is {describe_size(frame)}, the first frame {describe_size(first)}; "
                 "all frames of a clip need one size"
             )
-    return LazyFrames(lambda t: read_frame(paths[t]), len(paths), first.shape[:2], kept)
+    return LazyFrames(lambda t: read_frame(paths[t]), len(paths), first.shape[:2])

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.config import ModelConfig
+from models.config import NetworkConfig
+from models.network import ClipNetwork, Network, SharingNetwork
 from models.optical_flow import warp
-from models.vsr_transformer import SCALE, VSRTransformer
+from models.vsr_transformer import SCALE
 from vsrbench.core.config import PRECISIONS
 from vsrbench.core.device import computing_in
 from vsrbench.core.errors import InputError, check_known
@@ -73,13 +74,14 @@ class RestoreOptions:
 
 
 def restore_clip(
-    model: VSRTransformer,
+    model: Network,
     lq: Frames,
     options: RestoreOptions = RestoreOptions(),
     *,
     flows: tuple[np.ndarray, np.ndarray] | None = None,
     device: torch.device | str | None = None,
     frames: Iterable[int] | None = None,
+    frames_at_once: int | None = None,
 ) -> Iterator[Tensor]:
     """Restore a clip `lq`, uint8 RGB (t, h, w, 3), and yield its images in order.
 
@@ -89,7 +91,12 @@ def restore_clip(
     gives the 8-bit frame. `flows` (flows_forward, flows_backward), each (t, 2, h, w) in LQ pixels as
     `Clip.read_flows` returns them, are required if the network uses oracle flow and ignored otherwise.
     `frames` are the indices of the frames to restore, by default all. The network is moved to `device` if one
-    is given. Memory holds one window, regardless of the clip's length.
+    is given.
+
+    A network with the protocol "window" is run as `options` say, and memory holds one window, regardless of
+    the clip's length. One with the protocol "clip" is run over the whole clip, whole frames at once, and
+    memory grows by what it keeps of each frame, num_feat values per LQ pixel; with `frames_at_once`, it is
+    run over segments of that many frames, of which a tenth on either side is discarded.
 
     Raises InputError when called, not at the first frame, if the clip does not suit network and options.
     """
@@ -99,15 +106,19 @@ def restore_clip(
     wanted = range(length) if frames is None else sorted(set(frames))
     if not set(wanted) <= set(range(length)):
         raise InputError(f"frames: expected indices in [0, {length}), got {list(wanted)}")
+    if device is not None:
+        model = model.to(device)
     windows: Iterable[Window]
+    if isinstance(model, ClipNetwork):
+        at_once = min(frames_at_once or length, length)
+        windows = consecutive_windows(at_once, length, wanted, margin=at_once // 10)
+        return _restore_segments(model, lq, options.precision, windows)
     if options.mode == "tiled":
         windows = (centred_window(frame, config.num_frames, length) for frame in wanted)
         rows, columns = (tile_spans(size, config.feat_size, options.tile_overlap) for size in (height, width))
     else:
         windows = consecutive_windows(config.num_frames, length, wanted)
         rows, columns = ([whole_span(size, config.patch_size)] for size in (height, width))
-    if device is not None:
-        model = model.to(device)
     flows = flows if config.flow_source == "oracle" else None
     return _restore(model, lq, flows, options.precision, windows, list(product(rows, columns)))
 
@@ -123,13 +134,15 @@ def to_uint8(image: Tensor) -> Tensor:
 
 
 def _check(
-    config: ModelConfig,
+    config: NetworkConfig,
     lq: Frames,
     flows: tuple[np.ndarray, np.ndarray] | None,
     options: RestoreOptions,
 ) -> None:
     if len(lq.shape) != 4 or lq.shape[-1] != 3 or lq.dtype != np.uint8 or not lq.shape[0]:
         raise InputError(f"clip: expected uint8 (frames, height, width, 3), got {lq.dtype} {lq.shape}")
+    if config.protocol == "clip":
+        return
     overlap = options.tile_overlap
     if overlap is not None and (overlap % 2 or not 0 <= overlap < config.feat_size):
         raise InputError(
@@ -151,7 +164,7 @@ def _check(
 
 
 def _restore(
-    model: VSRTransformer,
+    model: Network,
     lq: Frames,
     flows: tuple[np.ndarray, np.ndarray] | None,
     precision: str,
@@ -162,7 +175,7 @@ def _restore(
     if device.type == "cuda":
         model.set_layout(precision)
     groups = _groups(tiles, model.config, device)
-    shared = [_SharedWork(model) for _ in groups]
+    shared = [_SharedWork(model) if isinstance(model, SharingNetwork) else _Work(model) for _ in groups]
     height, width = (SCALE * size for size in lq.shape[1:3])
     for window in windows:
         output = torch.empty(len(window.output_indices), 3, height, width, device=device)
@@ -180,7 +193,26 @@ def _restore(
         yield from output
 
 
-def _groups(tiles: Sequence[Tile], config: ModelConfig, device: torch.device) -> list[Sequence[Tile]]:
+def _restore_segments(
+    model: ClipNetwork, lq: Frames, precision: str, segments: Iterable[Window]
+) -> Iterator[Tensor]:
+    device = next(model.parameters()).device
+    for segment in segments:
+        restored = model.restore(_reader(lq[list(segment.frames)], device), len(segment.frames))
+        for index in range(max(segment.output_indices) + 1):
+            # Entered per frame: a context left open at a yield would apply to the caller as well.
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, precision == "bfloat16"):
+                image = next(restored)
+            if index in segment.output_indices:
+                yield image[0]
+
+
+def _reader(frames: np.ndarray, device: torch.device) -> Callable[[int], Tensor]:
+    """Give single frames, float32 (1, 3, h, w) in [0, 1], of frames uint8 (t, h, w, 3)."""
+    return lambda t: torch.from_numpy(frames[t]).to(device).movedim(-1, 0)[None].float() / 255
+
+
+def _groups(tiles: Sequence[Tile], config: NetworkConfig, device: torch.device) -> list[Sequence[Tile]]:
     """Group the tiles into batches that are restored together."""
     row, column = tiles[0]
     values = config.num_frames * config.num_feat * (row.stop - row.start) * (column.stop - column.start)
@@ -188,10 +220,24 @@ def _groups(tiles: Sequence[Tile], config: ModelConfig, device: torch.device) ->
     return [tiles[index : index + at_once] for index in range(0, len(tiles), at_once)]
 
 
-class _SharedWork:
-    """Restores a group of tiles window by window, caching what the next window needs as well."""
+class _Work:
+    """Restores a group of tiles window by window."""
 
-    def __init__(self, model: VSRTransformer):
+    def __init__(self, model: Network):
+        self._model = model
+
+    def restore(self, window: Window, clip: Tensor, flows: Tensor | None) -> Tensor:
+        """Restore the output frames (n, k, 3, 4h, 4w) of the tiles (n, t, 3, h, w) in [0, 1]."""
+        forward, backward = (None, None) if flows is None else flows.chunk(2, dim=1)
+        pair = None if forward is None or backward is None else (forward, backward)
+        restored: Tensor = self._model(clip, pair)
+        return restored[:, list(window.output_indices)]
+
+
+class _SharedWork:
+    """The same, caching what the next window needs as well."""
+
+    def __init__(self, model: SharingNetwork):
         self._model = model
         self._features: dict[int, Tensor] = {}  # by frame
         self._flows: dict[tuple[int, int], Tensor] = {}  # by (from, to) frame

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from models import ModelConfig, load_official
 from models.baselines import ANCHOR
-from models.vsr_transformer import SCALE, VSRTransformer
+from models.config import NetworkConfig
+from models.network import Network
+from models.released import load_released
+from models.vsr_transformer import SCALE
 from vsrbench.core.config import load_variant
 from vsrbench.core.device import choose_device, device_name
 from vsrbench.core.errors import InputError
@@ -39,6 +41,9 @@ SETTINGS = "restoration.json"  # beside the frames in a folder: what they were m
 # Peak memory of `whole_frame` in bytes for each value of a window's features: 3.58 GiB for the full network
 # at 180 x 320 (docs/performance.md), rounded up.
 _BYTES_PER_VALUE = 220
+
+# Frames over which the features of a network for whole clips travel, and the fewest where memory is short.
+_SEGMENT, _SHORTEST_SEGMENT = 100, 10  # the clips that REDS is scored on have 100
 
 Output = Callable[[int, np.ndarray], None]  # takes a frame's index and the restored frame
 
@@ -80,7 +85,7 @@ def restore(
             f"--frames: {frames}, but --out {out} is a folder of frames already; give one of them"
         )
     model = _load_network(weights, config, num_frames)
-    source = _open(clip, frame_rate, kept=2 * model.config.num_frames)
+    source = _open(clip, frame_rate)
     if videos and source.shown is None:
         raise InputError(f"{clip}: a folder of frames has no frame rate; give --frame-rate")
     options = RestoreOptions(
@@ -88,30 +93,48 @@ def restore(
         tile_overlap,
         precision or _choose_precision(target),
     )
-    done = set()
+    at_once = _choose_segment(model.config, source.frames.shape, target)
+    source = replace(source, frames=source.frames.keeping(2 * (at_once or model.config.num_frames)))
+    done: set[int] = set()
     if folder is not None:
-        _claim(folder, _describe(clip, weights, model.config, options))
+        _claim(folder, _describe(clip, weights, model.config, options) | {"frames_at_once": at_once})
         done = {t for t in range(source.length) if _frame_path(folder, t).exists()}
-    _announce(clip, source, options, target, len(done))
-    missing = [t for t in range(source.length) if t not in done]
+    method = options.mode if at_once is None else f"{at_once} frames at once"
+    _announce(clip, source, f"{method} in {options.precision} on {device_name(target)}", len(done))
+    asked = _to_restore(source.length, done, model.config.num_frames)
     try:
-        images = restore_clip(model, source.frames, options, device=target, frames=missing)
+        images = restore_clip(
+            model, source.frames, options, device=target, frames=asked, frames_at_once=at_once
+        )
     except InputError as error:
         raise InputError(f"{clip}: cannot be restored: {error}") from None
     with ExitStack() as stack:
         outputs = _open_outputs(stack, out, compare, source, target)
         with tqdm(total=source.length, initial=len(done), unit="frame", desc=clip.name) as progress:
-            for t in range(source.length) if outputs else missing:
-                if folder is not None and t in done:
+            for t in range(source.length) if outputs else sorted(asked):
+                image = next(images) if t in asked else None
+                if folder is not None and (image is None or t in done):
                     frame = read_frame(_frame_path(folder, t))
                 else:
-                    frame = to_frame(next(images))
+                    assert image is not None
+                    frame = to_frame(image)
                     progress.update()
                     if folder is not None:
                         with atomic_write(_frame_path(folder, t)) as partial:
                             write_frame(partial, frame)
                 for output in outputs:
                     output(t, frame)
+
+
+def _to_restore(length: int, done: set[int], num_frames: int) -> set[int]:
+    """The frames that are missing, and some before the first of them.
+
+    Windows share intermediate results, whose rounding depends on what was computed together. Three windows
+    earlier, an interrupted call had the same ones in the end: so the frames are bit for bit the same.
+    """
+    missing = {t for t in range(length) if t not in done}
+    first = min(missing, default=length)
+    return missing | (set(range(first - 3 * num_frames, first)) & done if missing else set())
 
 
 @dataclass(frozen=True)
@@ -128,9 +151,9 @@ class _Source:
         return SCALE * self.frames.shape[1], SCALE * self.frames.shape[2]
 
 
-def _open(clip: Path, frame_rate: Fraction | None, kept: int) -> _Source:
+def _open(clip: Path, frame_rate: Fraction | None) -> _Source:
     if clip.is_dir():
-        frames = frames_in_folder(clip, kept)
+        frames = frames_in_folder(clip)
         shown = None if frame_rate is None else at_constant_rate(frame_rate, frames.shape[0])
         return _Source(frames, shown)
     if frame_rate is not None:
@@ -140,7 +163,7 @@ def _open(clip: Path, frame_rate: Fraction | None, kept: int) -> _Source:
         logger.warning("%s: is interlaced; deinterlace it first, or lines will show", clip)
     if video.bits > 8:
         logger.warning("%s: has %d bits per sample; the restored video has 8", clip, video.bits)
-    return _Source(LazyFrames(video.read, video.num_frames, video.size, kept), video.presentation())
+    return _Source(LazyFrames(video.read, video.num_frames, video.size), video.presentation())
 
 
 def _is_video(path: Path) -> bool:
@@ -160,12 +183,12 @@ def _check_targets(clip: Path, videos: list[Path], folder: Path | None) -> None:
         raise InputError(f"{folder}: lies in the clip {clip}; name a folder outside it")
 
 
-def _load_network(weights: Path, config: Path | None, num_frames: int) -> VSRTransformer:
+def _load_network(weights: Path, config: Path | None, num_frames: int) -> Network:
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; correct --weights")
     if weights.suffix != ".safetensors":
         try:
-            return load_official(weights, num_frames=num_frames)
+            return load_released(weights, num_frames=num_frames)
         except ValueError as error:
             raise InputError(str(error)) from None
     if config is None:  # results/<study>/runs/<variant>/seed_<n>/weights.safetensors
@@ -179,15 +202,27 @@ def _load_network(weights: Path, config: Path | None, num_frames: int) -> VSRTra
     return model
 
 
-def _choose_mode(config: ModelConfig, shape: tuple[int, ...], device: torch.device) -> str:
+def _choose_mode(config: NetworkConfig, shape: tuple[int, ...], device: torch.device) -> str:
     """Prefer whole frames, which are many times faster, where network and memory permit."""
     _, height, width, _ = shape
     required = _BYTES_PER_VALUE * config.num_frames * config.num_feat * height * width
+    return "tiled" if config.fixed_size or required > _free_memory(device) else "whole_frame"
+
+
+def _choose_segment(config: NetworkConfig, shape: tuple[int, ...], device: torch.device) -> int | None:
+    """Bound the memory of a network for whole clips: its features take at most half of what is free."""
+    if config.protocol != "clip":
+        return None
+    length, height, width, _ = shape
+    fitting = int(_free_memory(device) / 2 / (4 * config.num_feat * height * width))
+    return min(max(min(_SEGMENT, fitting), _SHORTEST_SEGMENT), length)
+
+
+def _free_memory(device: torch.device) -> int:
+    """Free memory in bytes."""
     if device.type == "cuda":
-        available = torch.cuda.mem_get_info(device)[0]
-    else:
-        available = psutil.virtual_memory().available
-    return "tiled" if config.fixed_size or required > available else "whole_frame"
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def _choose_precision(device: torch.device) -> str:
@@ -199,12 +234,12 @@ def _choose_precision(device: torch.device) -> str:
     return "bfloat16" if fast else "float32"
 
 
-def _describe(clip: Path, weights: Path, config: ModelConfig, options: RestoreOptions) -> dict[str, Any]:
+def _describe(clip: Path, weights: Path, config: NetworkConfig, options: RestoreOptions) -> dict[str, Any]:
     """What restored frames depend on."""
     return {
         "clip": digest_of(clip),
         "weights": digest_of(weights),
-        "model": config_digest(asdict(config)),
+        "model": config_digest(vars(config)),
         **asdict(options),
         "code": code_digest("restore"),
     }
@@ -236,14 +271,11 @@ def _frame_path(folder: Path, t: int) -> Path:
     return folder / f"{t:08d}.png"
 
 
-def _announce(clip: Path, source: _Source, options: RestoreOptions, device: torch.device, done: int) -> None:
+def _announce(clip: Path, source: _Source, method: str, done: int) -> None:
     (_, height, width, _), (rows, columns) = source.frames.shape, source.restored_size
-    logger.info(
-        "%s: %d frames of %dx%d to %dx%d, %s in %s on %s%s",
-        *(clip, source.length, width, height, columns, rows),
-        *(options.mode, options.precision, device_name(device)),
-        f"; {done} are there already" if done else "",
-    )
+    there = f"; {done} are there already" if done else ""
+    frames = f"{source.length} frames of {width}x{height} to {columns}x{rows}"
+    logger.info("%s: %s, %s%s", clip, frames, method, there)
 
 
 def _open_outputs(

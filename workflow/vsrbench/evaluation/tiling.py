@@ -46,14 +46,16 @@ def centred_window(centre: int, num_frames: int, length: int) -> Window:
     return Window(tuple(frames), output_indices=(reach,))
 
 
-def consecutive_windows(num_frames: int, length: int, wanted: Container[int]) -> Iterator[Window]:
+def consecutive_windows(
+    num_frames: int, length: int, wanted: Container[int], margin: int | None = None
+) -> Iterator[Window]:
     """Yield consecutive windows that together restore the `wanted` frames of a clip of `length` frames.
 
-    They overlap so that each frame is output where it has at least num_frames // 4 neighbours on either side
-    (except at the clip's ends): three of five frames. In a clip shorter than the window the last frame is
-    repeated.
+    They overlap so that each frame is output where it has at least `margin` neighbours on either side (except
+    at the clip's ends), by default num_frames // 4: three of five frames. In a clip shorter than the window
+    the last frame is repeated.
     """
-    margin, done = num_frames // 4, 0
+    margin, done = num_frames // 4 if margin is None else margin, 0
     while done < length:
         start = max(min(done - margin, length - num_frames), 0)
         end = length if start + num_frames >= length else start + num_frames - margin
