@@ -5,21 +5,52 @@ torch is imported on the first call, because the Snakefile reads `ModelConfig` a
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from models.config import CHOICES, ModelConfig
+from models.config import CHOICES, DEFAULT, NETWORKS, BasicVSRConfig, ModelConfig, NetworkConfig
+from models.own_config import OwnConfig
 
 if TYPE_CHECKING:
+    from models.network import Network
     from models.vsr_transformer import VSRTransformer
 
-__all__ = ["CHOICES", "ModelConfig", "build_model", "load_official", "save_official"]
+__all__ = ["CHOICES", "ModelConfig", "build_model", "load_official", "network_config", "save_official"]
 
 
-def build_model(config: ModelConfig) -> "VSRTransformer":
+@overload
+def build_model(config: ModelConfig) -> "VSRTransformer": ...
+@overload
+def build_model(config: NetworkConfig) -> "Network": ...
+def build_model(config: NetworkConfig) -> "Network":
     """Build the network that `config` describes, initialised from torch's global random state."""
+    if isinstance(config, OwnConfig):
+        from models.own_network import build_own
+
+        return build_own(config)
+    if isinstance(config, BasicVSRConfig):
+        from models.basicvsr import BasicVSR
+
+        return BasicVSR(config)
+    assert isinstance(config, ModelConfig)
     from models.vsr_transformer import VSRTransformer
 
     return VSRTransformer(config)
+
+
+def network_config(settings: Mapping[str, Any]) -> NetworkConfig:
+    """Check the settings of a network; `network` names it, by default the VSR Transformer.
+
+    Raises ValueError, naming the key, for values that the network cannot have; TypeError for unknown keys.
+    """
+    network = settings.get("network", DEFAULT)
+    if ":" in network:
+        return OwnConfig(**settings)
+    if network not in NETWORKS:
+        raise ValueError(
+            f"network: unknown network {network!r}; expected {', '.join(NETWORKS)}, <file>.py:<class> or "
+            "<module>:<class>"
+        )
+    return NETWORKS[network](**{key: value for key, value in settings.items() if key != "network"})
 
 
 def load_official(

@@ -1,7 +1,8 @@
 """Options and sizes of the network: plain data without torch, so that the Snakefile can check them fast."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 # The allowed values of every option, by its key. The modules that implement an option use the same names.
 CHOICES = {
@@ -14,7 +15,9 @@ CHOICES = {
 
 
 class NetworkConfig(Protocol):
-    """What training, scoring and timing must know of a network, whichever it is."""
+    """What training, scoring and timing must know of a network, whichever it is; a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def protocol(self) -> str:
@@ -42,11 +45,19 @@ class NetworkConfig(Protocol):
 
     @property
     def flow_num_feat(self) -> int:
-        """Channels of the widest layer of a SPyNet level."""
+        """Channels of the widest layer of a SPyNet level, if it has one."""
+
+    @property
+    def attention(self) -> str:
+        """The kind of attention that figures show, "none" for none."""
 
     @property
     def fixed_size(self) -> str | None:
         """Why the network accepts only frames of `feat_size`, in one line; None if it accepts any size."""
+
+    @property
+    def operations(self) -> float | None:
+        """Operations per LQ pixel of a forward pass, roughly, for time limits; None if unknown."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,18 @@ class ModelConfig:
             return None
         return f"{setting} fixes the input size to {self.feat_size} x {self.feat_size} pixels"
 
+    @property
+    def operations(self) -> float:
+        """Operations per LQ pixel of a window's frames in a forward pass: the 3 x 3 convolutions only.
+
+        Attention and optical flow, which are left out, add about a tenth.
+        """
+        extraction = 2 * self.num_extract_blocks
+        transformer = self.depth * 4 * self.num_feed_forward_blocks
+        # Two upsampling layers, and one at the output size, where an LQ pixel corresponds to 16 pixels.
+        reconstruction = 2 * self.num_reconstruct_blocks + 4 + 4 * 4 + 16
+        return 2 * 9 * self.num_feat**2 * (extraction + transformer + reconstruction)
+
 
 def _check_minima(config: object, minima: dict[str, int]) -> None:
     for key, minimum in minima.items():
@@ -144,6 +167,7 @@ class BasicVSRConfig:
     Raises ValueError, naming the key, for a value out of range.
     """
 
+    network: str = "basicvsr"
     num_frames: int = 15  # frames of a training window; whole clips are restored
     num_feat: int = 64  # c, channels of the features that travel
     feat_size: int = 64  # height and width in LQ pixels of a training crop
@@ -167,6 +191,17 @@ class BasicVSRConfig:
         return 1
 
     @property
+    def attention(self) -> str:
+        """It has none."""
+        return "none"
+
+    @property
+    def operations(self) -> float:
+        """As `ModelConfig.operations`; 64 channels from the second upsampling on."""
+        trunks = 2 * (2 * self.num_blocks + 1) * self.num_feat**2
+        return 2 * 9 * (trunks + 4 * self.num_feat**2 + 4 * 4 * 64 * self.num_feat + 16 * 64**2)
+
+    @property
     def flow_source(self) -> str:
         """The network always estimates its own flow."""
         return "spynet"
@@ -175,3 +210,7 @@ class BasicVSRConfig:
     def fixed_size(self) -> None:
         """Frames may have any size."""
         return None
+
+
+DEFAULT = "vsr_transformer"
+NETWORKS: dict[str, Callable[..., NetworkConfig]] = {DEFAULT: ModelConfig, "basicvsr": BasicVSRConfig}

@@ -34,6 +34,9 @@ class Network(nn.Module):
     def set_layout(self, precision: str) -> None:
         """Lay out weights as a GPU's convolutions are fastest in a precision; by default as they are."""
 
+    def check(self) -> None:
+        """Raise ValueError, in one line, where the network does not do what is stated above."""
+
     @property
     def activation_checkpointing(self) -> bool:
         """Whether the backward pass recomputes the activations of the residual blocks, to save memory."""

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from models import build_model
-from vsrbench.core.config import resolve_variant, variant_names
+from vsrbench.core.config import ABLATIONS, read_yaml, resolve_variant, variant_names
 
-NAMES = variant_names()
+FILES = {name: read_yaml(ABLATIONS / f"{name}.yaml") for name in variant_names()}
+NAMES = [name for name, content in FILES.items() if "network" not in content]
+OTHERS = [name for name, content in FILES.items() if "network" in content]  # networks of their own
 SMALL = {
     "study": "suite",
     "train_on": "photo_motion",
@@ -26,6 +28,7 @@ SMALL = {
         )
     },
 }
+SMALL["networks"] = {"basicvsr": {"num_feat": 8, "num_blocks": 1}}
 PUBLISHED = {"study": "suite", "train_on": "reds", "degradation": "BI"}
 
 # The parts of the network that each choice is about. Any other key may touch anything.
@@ -52,6 +55,7 @@ PARAMETERS = {
     "one_frame": 32_564_335,
     "positional_encoding_as_described": 32_564_335,
     "learned_positional_encoding": 32_564_335 + 5 * 64**3,
+    "basicvsr": 6_291_311,
     "no_attention": 32_564_335 - 5 * (75_136 + 2 * 64**3),
     "no_attention_token_wise": 32_564_335
     + 5 * (2 * 4096**2 + 2 * 4096 - 4_516_928)
@@ -77,7 +81,9 @@ def clip_and_flows(config):
     return clip, tuple(torch.randn_like(clip[:, :, :2]) for _ in range(2))
 
 
-def test_restores_every_frame_and_trains_every_parameter(variant):
+@pytest.mark.parametrize("name", NAMES + OTHERS)
+def test_restores_every_frame_and_trains_every_parameter(name):
+    variant = resolve_variant(SMALL, name)
     torch.manual_seed(0)
     model = build_model(variant.model)
     clip, flows = clip_and_flows(variant.model)
@@ -146,7 +152,22 @@ def test_differs_from_full_in_its_result(variant, full):
         )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_network_is_trained_like_the_full_one(name, full):
+    """But for what it states; and no other network has its name."""
+    variant = resolve_variant(SMALL, name)
+    changed = {
+        key: value
+        for key, value in variant.to_dict()["training"].items()
+        if value != full.to_dict()["training"][key]
+    }
+    assert changed == FILES[name].get("changes", {}).get("training", {})
+    assert variant.changes["model"]["network"] == FILES[name]["network"]
+    assert variant.model.feat_size == full.model.feat_size
+    assert variant.title and variant.question.endswith("?")
+
+
+@pytest.mark.parametrize("name", NAMES + OTHERS)
 def test_parameters_at_the_published_size(name):
     if name not in PARAMETERS:
         pytest.skip(f"no count by hand for {name}")

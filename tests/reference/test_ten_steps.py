@@ -28,6 +28,7 @@ STUDY = {
     "study": "ten_steps",
     "train_on": "photo_motion",
     "degradation": "BI",
+    "networks": {"basicvsr": {"num_feat": 4, "num_blocks": 1}},
     "overrides": {
         "model": {
             "num_feat": 4,

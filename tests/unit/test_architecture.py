@@ -70,6 +70,20 @@ def test_models_know_nothing_of_the_library():
     assert not [name for name in imports if name.startswith("vsrbench")]
 
 
+def test_no_network_is_asked_for_by_name():
+    """But for the export of attention weights, and the benchmarks of the released procedure."""
+    known = {"evaluation/inspect_network.py", "benchmarks"}
+    for path in LIBRARY.rglob("*.py"):
+        place = path.relative_to(LIBRARY).as_posix()
+        if place in known or place.split("/")[0] in known:
+            continue
+        names = {name.rpartition(".")[2] for name in imported_modules(path) if name.startswith("models.")}
+        assert not names & {"VSRTransformer", "BasicVSR", "OwnNetwork", "ModelConfig", "BasicVSRConfig"}, (
+            place
+        )
+        assert "basicvsr" not in path.read_text(), place
+
+
 def test_library_does_not_import_snakemake():
     imports = [name for path in LIBRARY.rglob("*.py") for name in imported_modules(path)]
     assert not [name for name in imports if name.startswith("snakemake.")]

@@ -58,12 +58,14 @@ def extended(tmp_path_factory) -> Workflow:
     """A copy of the repository with all that the page adds, and a study that asks for it."""
     workflow = copy_of_the_workflow(tmp_path_factory.mktemp("extended"))
     blocks = BLOCK.findall((ROOT / "docs" / "extending.md").read_text())
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     for where, file, code in blocks:
         path = workflow.folder / file
+        path.parent.mkdir(exist_ok=True)
         old = path.read_text() if path.exists() else ""
         path.write_text(insert(code, old) if where == "In" else f"{old}{code}")
-    workflow.study["variants"] = ["full", "two_heads"]
+    workflow.study["variants"] = ["full", "two_heads", "enlarger", "basicvsr"]
+    workflow.study["networks"] = {"basicvsr": {"num_feat": 8, "num_blocks": 1}}
     workflow.study["baselines"] = ["bicubic", "nearest"]
     workflow.study["evaluate_on"] = {"photo_motion": "required", "lights": "required"}
     workflow.study["evaluation"]["metrics"] += ["mae"]
@@ -74,7 +76,9 @@ def extended(tmp_path_factory) -> Workflow:
     return workflow
 
 
-@pytest.mark.parametrize("added", ["MAE", "lights, BI x4, 1 clip", "nearest", "two_heads"])
+@pytest.mark.parametrize(
+    "added", ["MAE", "lights, BI x4, 1 clip", "nearest", "two_heads", "enlarger", "basicvsr"]
+)
 def test_an_addition_is_in_the_table(extended, added):
     text = (extended.folder / "tables" / "ablations.txt").read_text()
     assert added in text and "nan" not in text
@@ -84,5 +88,5 @@ def test_the_workflow_plans_the_additions(extended):
     result = extended.snakemake("-n")
     assert result.returncode == 0, result.stdout
     for dataset in ("photo_motion", "lights"):
-        for run in ("nearest/seed_0", "two_heads/seed_1"):
+        for run in ("nearest/seed_0", "two_heads/seed_1", "enlarger/seed_1"):
             assert f"results/tiny/evaluations/{dataset}/{run}.csv" in result.stdout

@@ -66,7 +66,10 @@ def step_fingerprint(step, variant):
     """What the result of a step depends on besides its files; of variants, titles and questions are none of it."""
     resolved = STUDY.trained[variant].to_dict()
     settings = {
-        "train_flow": {**STUDY.settings["flow_training"], "num_feat": resolved["model"]["flow_num_feat"]},
+        "train_flow": {
+            **STUDY.settings["flow_training"],
+            "num_feat": STUDY.variants["full"].model.flow_num_feat,
+        },
         "train": {key: resolved[key] for key in ("degradation", "model", "training")},
         "evaluate": SCORING,
         "measure_runtime": {**STUDY.settings["runtime"], **RESTORING, "model": resolved["model"]},

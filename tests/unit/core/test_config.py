@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from models import own_config
+from models.config import BasicVSRConfig
 from vsrbench.core import config
 from vsrbench.core.errors import InputError
 
@@ -125,3 +127,66 @@ def test_smaller_budget_shortens_every_period_alike():
 def test_budget_that_is_not_smaller_is_refused(iterations):
     with pytest.raises(InputError, match=f"study tiny: budgets: {iterations} is not below full's"):
         config.at_budget(config.resolve_variant(STUDY, "full"), iterations)
+
+
+NETWORK = """
+from torch import nn
+
+class Mine(nn.Module):
+    def __init__(self, width: int = 4):
+        super().__init__()
+"""
+
+
+def test_another_network_shares_what_all_networks_of_a_study_have(ablations):
+    study = STUDY | {"overrides": {"model": {"num_frames": 3, "feat_size": 32, "flow_num_feat": 16}}}
+    ablations(
+        "recurrent", network="basicvsr", changes={"model": {"num_blocks": 2}, "training": {"batch_size": 2}}
+    )
+    variant = config.resolve_variant(study | {"networks": {"recurrent": {"num_feat": 8}}}, "recurrent")
+    sizes = dict(num_frames=3, feat_size=32, flow_num_feat=16, num_feat=8, num_blocks=2)
+    assert variant.model == BasicVSRConfig(**sizes)
+    assert variant.training == replace(config.resolve_variant(study, "full").training, batch_size=2)
+    assert variant.changes["model"]["network"] == "basicvsr"
+
+
+def test_an_own_network_survives_its_file(ablations, tmp_path, monkeypatch):
+    monkeypatch.setattr(own_config, "_ROOT", tmp_path)
+    (tmp_path / "mine.py").write_text(NETWORK)
+    ablations("mine", network="mine.py:Mine", changes={"model": {"width": 2, "num_frames": 7}})
+    variant = config.resolve_variant(STUDY | {"networks": {"mine": {"width": 3, "feat_size": 16}}}, "mine")
+    assert (variant.model.num_frames, variant.model.feat_size) == (7, 16)
+    assert variant.model.settings == {"width": 2} and variant.model.code
+    (tmp_path / "variant.yaml").write_text(yaml.safe_dump(variant.to_dict()))
+    assert config.load_variant(tmp_path / "variant.yaml") == variant
+    (tmp_path / "mine.py").write_text(NETWORK.replace("__init__()", "__init__(1)"))
+    with pytest.raises(InputError, match=r"mine\.py:Mine: has changed since; run the study again"):
+        config.load_variant(tmp_path / "variant.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"network": "edvr"}, "network: unknown network 'edvr'; expected vsr_transformer, basicvsr"),
+        (
+            {"network": "vsr_transformer"},
+            "ablations/other.yaml: network: vsr_transformer is the full model's",
+        ),
+        ({"network": "none.py:Mine"}, r"there is no .*none\.py; correct the path"),
+        ({"network": "basicvsr", "changes": {"model": {"depth": 3}}}, "ablations/other.yaml: .*'depth'"),
+        (
+            {"network": "basicvsr", "changes": {"training": {"rate": 3}}},
+            "changes.training.rate: full.yaml has no",
+        ),
+        (
+            {"network": "basicvsr", "changes": {"model": {"num_feat": 0}}},
+            "model.num_feat: expected an integer",
+        ),
+        ({}, "is not valid under any of the given schemas"),
+    ],
+)
+def test_faults_of_another_network(ablations, content, message):
+    ablations("other", **content)
+    with pytest.raises(InputError, match=message) as error:
+        config.resolve_variant(STUDY, "other")
+    assert "\n" not in str(error.value)

@@ -115,6 +115,25 @@ def test_scores_are_those_of_the_restored_frames(manifest, network):
     np.testing.assert_array_equal(read_frame(kept / "rows" / "second.png"), restored[:, HEIGHT // 2])
 
 
+def test_whole_clips_are_scored_and_said(manifest, network, tmp_path):
+    study = read_yaml(TINY) | {"networks": {"basicvsr": {"num_feat": 8, "num_blocks": 1}}}
+    variant = resolve_variant(study, "basicvsr")
+    torch.manual_seed(1)
+    model = build_model(variant.model).eval()
+    (tmp_path / "variant.yaml").write_text(yaml.safe_dump(variant.to_dict()))
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    files = dict(config=tmp_path / "variant.yaml", weights=tmp_path / "weights.safetensors")
+    rows = run(manifest, variant="basicvsr", seed=1, metrics=["psnr_rgb"], **files)
+    assert set(rows["mode"]) == {"whole_clip"} and set(rows["tile_overlap"]) == {""}
+    lq, gt = load_clips(manifest, "test")[0].read()
+    with torch.no_grad():
+        restored = model(torch.from_numpy(lq).permute(0, 3, 1, 2)[None].float() / 255)[0]
+    expected = psnr_ssim(
+        torch.stack([torch.from_numpy(to_frame(image)) for image in restored]), torch.from_numpy(gt)
+    )
+    assert rows["psnr_rgb"][: len(gt)].tolist() == pytest.approx(expected["psnr_rgb"], abs=1e-3)
+
+
 def test_lpips_and_motion_of_lpips(manifest, lpips_weights):
     rows = run(manifest, lpips_weights=lpips_weights)
     clip = load_clips(manifest, "test")[0]

@@ -9,7 +9,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import build_model
-from models.config import ModelConfig
+from models.config import BasicVSRConfig, ModelConfig
 from vsrbench.core.config import read_yaml, resolve_variant
 from vsrbench.core.errors import InputError
 from vsrbench.evaluation import runtime
@@ -163,3 +163,13 @@ def test_operations_count_a_multiply_add_as_two():
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(clip)
     assert counter.get_total_flops() / 1e9 == pytest.approx(1139.87 - 31.44 * 2 / 12, rel=1e-5)
+
+
+def test_a_network_for_whole_clips_is_timed_over_clips():
+    model = build_model(BasicVSRConfig(num_feat=8, num_blocks=1, flow_num_feat=8)).eval()
+    measured = measure(model, 32, 32, RestoreOptions("tiled"), budget_seconds=0.01)
+    assert (measured["mode"], measured["tile_overlap"]) == ("whole_clip", None)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.rand(1, runtime.CLIP, 3, 32, 32))
+    assert measured["gflops_per_frame"] == pytest.approx(counter.get_total_flops() / runtime.CLIP / 1e9)
+    assert measured["parameters_m"] == sum(p.numel() for p in model.parameters()) / 1e6

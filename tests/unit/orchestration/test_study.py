@@ -214,3 +214,14 @@ def test_flow_weights_may_be_left_unsaid(settings):
 def test_mistakes_that_would_show_after_training(settings, change, said):
     with pytest.raises(InputError, match=f"^study tiny: [^\n]*{said}"):
         load_study(settings | {"evaluation": settings["evaluation"] | change})
+
+
+def test_whole_clips_are_bound_by_no_window_or_tile(settings):
+    settings["variants"] = ["full", "basicvsr"]
+    settings["networks"] = {"basicvsr": {"num_feat": 8, "num_blocks": 1, "feat_size": 32}}
+    study = load_study(settings)
+    assert study.min_clip_size() == {"min_frames": 3, "min_edge": 16}
+    assert study.variants["basicvsr"].model.flow_num_feat == study.variants["full"].model.flow_num_feat
+    settings["networks"]["basicvsr"]["flow_num_feat"] = 16
+    with pytest.raises(InputError, match=r"variants: basicvsr changes model\.flow_num_feat, but a study has"):
+        load_study(settings)

@@ -12,10 +12,12 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+import yaml
 from kill_training import survive
 from safetensors.torch import load_file, save_file
 from tiny_training import same_but_for_time, write_stores, write_variant
 
+from models import own_config
 from models.optical_flow import SPyNet
 from vsrbench.core.errors import InputError
 from vsrbench.data.frame_store import FrameStore
@@ -335,3 +337,42 @@ def limit_windows(monkeypatch, most: int) -> SimpleNamespace:
 
     monkeypatch.setattr(train_vsr.Restoration, "loss", loss)
     return found
+
+
+OWN = """
+from torch import nn
+from torch.nn.functional import interpolate
+
+class Mine(nn.Module):
+    def __init__(self, factor: int = 4):
+        super().__init__()
+        self.conv, self.factor = nn.Conv2d(3, 3, 3, padding=1), factor
+
+    def forward(self, clip):
+        frames = interpolate(self.conv(clip.flatten(0, 1)), scale_factor=self.factor)
+        return frames.unflatten(0, clip.shape[:2])
+"""
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"network": "mine.py:Mine"},
+        {"network": "basicvsr", "num_feat": 8, "num_blocks": 1, "flow_num_feat": 4},
+    ],
+)
+def test_other_networks_train(inputs, tmp_path, monkeypatch, model):
+    monkeypatch.setattr(own_config, "_ROOT", tmp_path)
+    (tmp_path / "mine.py").write_text(OWN)
+    config, out = write_variant(tmp_path / "full.yaml"), tmp_path / "run" / "weights.safetensors"
+    variant = yaml.safe_load(config.read_text())
+    variant["model"] = model | {key: variant["model"][key] for key in ("num_frames", "feat_size")}
+    config.write_text(yaml.safe_dump(variant))
+    train(**inputs | {"config": config, "out": out})
+    names = load_file(out).keys()
+    assert ("own.conv.weight" in names) != ("spynet.mean" in names)
+    assert log(out)[-1]["validation_psnr_rgb"] > 0
+    (tmp_path / "mine.py").write_text(OWN.replace("int = 4", "int = 2"))
+    if "mine.py:Mine" in model.values():
+        with pytest.raises(InputError, match=r"full: network mine\.py:Mine: maps .* expected"):
+            train(**inputs | {"config": config, "out": tmp_path / "other" / "weights.safetensors"})

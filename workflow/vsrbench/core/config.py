@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from models.config import ModelConfig
+from models import network_config
+from models.config import DEFAULT, NetworkConfig
 from vsrbench.core.errors import InputError, wrong_file_remedy
 from vsrbench.core.files import ROOT
 from vsrbench.core.lineage import check
@@ -143,7 +144,7 @@ class Variant:
     changes: dict[str, dict[str, Any]]  # differences from the full model, by section
     train_on: str  # the data set
     degradation: str
-    model: ModelConfig
+    model: NetworkConfig
     training: TrainingConfig
     shortened: str | None = None  # the variant of which this is a shorter training, if it is one
 
@@ -160,7 +161,7 @@ def load_variant(path: Path) -> Variant:
     try:
         refuse_old_names(path, (*data["model"], *data["training"]))
         sections: dict[str, Any] = {
-            "model": ModelConfig(**data.pop("model")),
+            "model": network_config(data.pop("model")),
             "training": TrainingConfig(**data.pop("training")),
         }
         return Variant(**data, **sections)
@@ -220,6 +221,8 @@ def resolve_variant(study: dict[str, Any], name: str) -> Variant:
         raise InputError(f"{path.relative_to(ROOT)}: unknown variant {name!r}; expected one of {known}")
     ablation = read_yaml(path)
     check_schema(ablation, "ablation", path.relative_to(ROOT))
+    if "network" in ablation:
+        return _other_network(study, name, ablation, full)
     merged = {section: dict(full[section]) for section in ("model", "training")}
     for section, changes in ablation["changes"].items():
         for key, value in changes.items():
@@ -234,6 +237,36 @@ def resolve_variant(study: dict[str, Any], name: str) -> Variant:
             f"{path.relative_to(ROOT)}: changes more than one key; add a because: line that says why"
         )
     return _build(study, name, ablation, merged, ablation["changes"])
+
+
+def _other_network(
+    study: dict[str, Any], name: str, description: dict[str, Any], full: dict[str, Any]
+) -> Variant:
+    """Resolve a variant that is another network than the full model.
+
+    It is trained like the full model, but for its own changes of `training`. Its settings are its defaults,
+    those that all networks of a study share, the study's for this variant, and its own, each over the last.
+    """
+    path = f"ablations/{name}.yaml"
+    network, changes = description["network"], description.get("changes", {})
+    if network == DEFAULT:
+        raise InputError(f"{path}: network: {network} is the full model's; leave it out")
+    shared = {key: full["model"][key] for key in ("num_frames", "feat_size", "flow_num_feat")}
+    if ":" in network:  # one's own, which has no flow network of the study's
+        del shared["flow_num_feat"]
+        own = {**study.get("networks", {}).get(name, {}), **changes.get("model", {})}
+        placed = {key: own.pop(key) for key in ("num_frames", "feat_size") if key in own}
+        model = shared | placed | {"settings": own}
+    else:
+        model = shared | study.get("networks", {}).get(name, {}) | changes.get("model", {})
+    for key in changes.get("training", {}):
+        if key not in full["training"]:
+            raise InputError(f"{path}: changes.training.{key}: full.yaml has no such key")
+    sections = {
+        "model": model | {"network": network},
+        "training": full["training"] | changes.get("training", {}),
+    }
+    return _build(study, name, description, sections, changes | {"model": {"network": network}})
 
 
 def at_budget(variant: Variant, iterations: int) -> Variant:
@@ -295,7 +328,7 @@ def _build(
             changes=changes,
             train_on=study["train_on"],
             degradation=study["degradation"],
-            model=ModelConfig(**sections["model"]),
+            model=network_config(sections["model"]),
             training=TrainingConfig(**sections["training"]),
         )
     except (TypeError, ValueError) as error:

@@ -49,6 +49,7 @@ _READS = {
 # concern only how and where files are written. Editing them must not repeat days of training.
 _NEUTRAL = {
     "models.config",
+    "models.own_config",
     "models.official",  # reads and writes the released code's files, which no study trains
     "vsrbench",
     "vsrbench.training.checkpoint",

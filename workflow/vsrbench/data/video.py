@@ -156,7 +156,7 @@ class Video:
         return stream
 
     def _matrix(self) -> int:
-        """The matrix between RGB and what the file stores, guessed from its size where it does not say."""
+        """Return the matrix between RGB and what is stored, guessed from the size if the file is silent."""
         known = self._first.colorspace
         if known in _KNOWN:
             return known

@@ -18,7 +18,7 @@ from vsrbench.core.metric_table import METRICS
 from vsrbench.core.provenance import code_digest, config_digest
 from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
-from vsrbench.evaluation.inference import RestoreOptions, restore_clip, to_frame
+from vsrbench.evaluation.inference import RestoreOptions, describe_method, restore_clip, to_frame
 from vsrbench.evaluation.load_weights import load_trained
 from vsrbench.evaluation.saved_frames import SAMPLES, save_sample_frames
 from vsrbench.evaluation.scorer import Scorer
@@ -131,13 +131,13 @@ def _network(variant: Variant, weights: Path, options: RestoreOptions, device: t
 
 
 def _describe(variant: Variant, options: RestoreOptions) -> dict[str, str | int]:
-    overlap = options.tile_overlap
+    method = describe_method(variant.model, options)
+    overlap = method["tile_overlap"]
     if overlap is None:
         overlap = variant.model.feat_size // 2
     return {
-        "mode": options.mode,
-        "tile_overlap": overlap if options.mode == "tiled" else "",
-        "precision": options.precision,
+        **method,
+        "tile_overlap": overlap if method["mode"] == "tiled" else "",
         "num_frames": variant.model.num_frames,
         "trained_on": variant.degradation,
         "config_digest": config_digest(variant.to_dict()),

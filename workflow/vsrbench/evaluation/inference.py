@@ -8,7 +8,7 @@ are computed once, and results that would be discarded are not computed.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, Protocol, TypeVar
 
@@ -71,6 +71,16 @@ class RestoreOptions:
     def __post_init__(self) -> None:
         check_known("mode", self.mode, MODES, "mode")
         check_known("precision", self.precision, PRECISIONS, "precision")
+
+
+def describe_method(config: NetworkConfig, options: RestoreOptions) -> dict[str, Any]:
+    """State `mode`, `tile_overlap` (None for the default, or no tiles) and `precision` of restoring a clip.
+
+    The mode of a network for whole clips is "whole_clip", whatever the options say.
+    """
+    if config.protocol == "clip":
+        return {"mode": "whole_clip", "tile_overlap": None, "precision": options.precision}
+    return asdict(options)
 
 
 def restore_clip(

@@ -84,6 +84,8 @@ def inspect(*, config: Path, weights: Path, manifest: Path, out: Path) -> None:
     """
     made = origin("inspect", config, weights, manifest)
     model = load_trained(load_variant(config), weights)
+    if not isinstance(model, VSRTransformer):
+        raise InputError(f"{config}: its network has neither attention nor flow that can be exported")
     found: dict[str, np.ndarray] = {}
     for clip in load_clips(manifest, "test")[:SAMPLES]:
         seen = inspect_clip(model, clip)

@@ -127,7 +127,7 @@ def restore(
 
 
 def _to_restore(length: int, done: set[int], num_frames: int) -> set[int]:
-    """The frames that are missing, and some before the first of them.
+    """Return the frames that are missing, and some before the first of them.
 
     Windows share intermediate results, whose rounding depends on what was computed together. Three windows
     earlier, an interrupted call had the same ones in the end: so the frames are bit for bit the same.
@@ -235,11 +235,11 @@ def _choose_precision(device: torch.device) -> str:
 
 
 def _describe(clip: Path, weights: Path, config: NetworkConfig, options: RestoreOptions) -> dict[str, Any]:
-    """What restored frames depend on."""
+    """State what restored frames depend on."""
     return {
         "clip": digest_of(clip),
         "weights": digest_of(weights),
-        "model": config_digest(vars(config)),
+        "model": config_digest(asdict(config)),
         **asdict(options),
         "code": code_digest("restore"),
     }
@@ -295,7 +295,7 @@ def _open_outputs(
 
 
 def _halves(lq: np.ndarray, restored: np.ndarray, device: torch.device) -> np.ndarray:
-    """The left half of a frame enlarged by bicubic, a white line, and the right half as restored."""
+    """Join the left half of a frame enlarged by bicubic, a white line, and the right half as restored."""
     image = torch.from_numpy(lq).to(device).movedim(-1, 0).float() / 255
     middle = restored.shape[1] // 2
     halves = restored.copy()

@@ -3,13 +3,14 @@
 The steady state of restoring a long video is timed: `inference.restore_clip` window after window, at batch
 size 1, from uint8 frames in host memory to uint8 frames in host memory. Since a window reuses features and
 flows of the previous one, as many windows as a window has frames run before any is counted or timed. A
-repeat is one window. It yields one output frame if tiled and several if not; its time is divided by them.
+repeat is one window, or a clip of CLIP frames for a network that restores whole clips. It yields one output
+frame if tiled and several if not; its time is divided by them.
 """
 
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,18 @@ from numpy.lib.stride_tricks import as_strided
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import build_model
-from models.config import ModelConfig
-from models.vsr_transformer import VSRTransformer
+from models.config import NetworkConfig
+from models.network import Network
 from vsrbench.core.config import load_variant
 from vsrbench.core.device import choose_device, peak_memory_gib, peak_rss_gib
 from vsrbench.core.files import atomic_write
 from vsrbench.core.lineage import origin
 from vsrbench.core.provenance import code_digest, machine_card
-from vsrbench.evaluation.inference import RestoreOptions, restore_clip, to_frame
+from vsrbench.evaluation.inference import RestoreOptions, describe_method, restore_clip, to_frame
 
 ENOUGH_REPEATS, LONG_ENOUGH = 20, 10.0  # repeats or seconds, either of which gives a median and quartiles
 MIN_REPEATS, MAX_REPEATS = 3, 200  # reached by the slowest and the fastest networks
+CLIP = 15  # frames of the clips over which a network for whole clips is timed
 _WARM_UP = 0.1  # share of the time for the repeats
 _WINDOWS = 2 * MAX_REPEATS + 1  # timed, warm-up, and one to count operations
 
@@ -71,7 +73,7 @@ def measure_runtime(
 
 
 def measure(
-    model: VSRTransformer, height: int, width: int, options: RestoreOptions, *, budget_seconds: float
+    model: Network, height: int, width: int, options: RestoreOptions, *, budget_seconds: float
 ) -> dict[str, Any]:
     """Measure time, memory and operations of an output frame, for frames of `height` x `width` LQ pixels.
 
@@ -90,7 +92,7 @@ def measure(
         for _ in range(frames_per_window):
             next(video)
 
-    for _ in range(model.config.num_frames):
+    for _ in range(1 if model.config.protocol == "clip" else model.config.num_frames):
         restore_window()
     with FlopCounterMode(display=False) as counter:
         restore_window()
@@ -100,7 +102,7 @@ def measure(
     return {
         "height": height,
         "width": width,
-        **asdict(options),
+        **describe_method(model.config, options),
         "latency_ms": _summarise(1000 * np.array(seconds) / frames_per_window),
         "peak_memory_gib": peak_memory_gib(device) if device.type == "cuda" else None,
         "peak_rss_gib": peak_rss_gib(),
@@ -146,20 +148,23 @@ def _nothing() -> None:
     """Synchronise with the CPU, which is synchronous."""
 
 
-def _frames_per_window(config: ModelConfig, mode: str) -> int:
-    """Return the number of output frames of a window inside a clip; see `tiling`."""
+def _frames_per_window(config: NetworkConfig, mode: str) -> int:
+    """Return the number of output frames of a window inside a clip, see `tiling`, or of a whole clip."""
+    if config.protocol == "clip":
+        return CLIP
     return 1 if mode == "tiled" else config.num_frames - 2 * (config.num_frames // 4)
 
 
-def _restore_video(
-    model: VSRTransformer, height: int, width: int, options: RestoreOptions
-) -> Iterator[np.ndarray]:
+def _restore_video(model: Network, height: int, width: int, options: RestoreOptions) -> Iterator[np.ndarray]:
     """Yield the restored frames of a long video, starting where a frame has all its neighbours."""
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if model.config.protocol == "clip":
+        clip = np.broadcast_to(frame, (CLIP, *frame.shape))
+        return map(to_frame, chain.from_iterable(restore_clip(model, clip, options) for _ in count()))
     num_frames, mode = model.config.num_frames, options.mode
     first = num_frames if mode == "tiled" else num_frames - num_frames // 4  # where the second window begins
     frames = range(first, first + (num_frames + _WINDOWS) * _frames_per_window(model.config, mode))
     # A view that repeats one frame takes no memory; the time does not depend on the content.
-    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     length = frames.stop + num_frames
     lq = np.broadcast_to(frame, (length, *frame.shape))
     flow = as_strided(np.full(1, 0.5, np.float32), (length, 2, height, width), (0, 0, 0, 0))

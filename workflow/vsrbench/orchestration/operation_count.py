@@ -12,8 +12,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import build_model
+from models.network import Network, SharingNetwork
 from models.optical_flow import SPyNet
-from models.vsr_transformer import VSRTransformer
 from vsrbench.core.config import Variant
 from vsrbench.training.losses import charbonnier, end_point_error
 
@@ -64,7 +64,8 @@ def flow_training_cost(num_feat: int, crop_size: int) -> TrainingCost:
 def tile_operations(variant: Variant) -> int:
     """Count the operations that restore one tile of one frame, in the steady state.
 
-    Features and flows that the tile shares with the previous window are not counted.
+    Features and flows that the tile shares with the previous window are not counted. Of a network for whole
+    clips, a frame's share of a training window is counted.
     """
     model = variant.model
     with torch.device("meta"):
@@ -74,6 +75,10 @@ def tile_operations(variant: Variant) -> int:
         known = torch.empty(1, model.num_frames, 2, model.feat_size, model.feat_size)
     centre = [model.num_frames // 2]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        if not isinstance(network, SharingNetwork):
+            network(clip)
+            outputs = model.num_frames if model.protocol == "clip" else 1
+            return int(counter.get_total_flops()) // outputs
         network.extract(clip[:, :1])
         if network.spynet is not None:  # to the new frame, from it, and from the last frame to itself
             network.spynet(clip[:, 0].repeat(3, 1, 1, 1), clip[:, 0].repeat(3, 1, 1, 1))
@@ -81,8 +86,8 @@ def tile_operations(variant: Variant) -> int:
     return int(counter.get_total_flops())
 
 
-def _flows(network: VSRTransformer, lq: Tensor) -> tuple[Tensor, Tensor] | None:
-    if network.config.flow != "oracle":
+def _flows(network: Network, lq: Tensor) -> tuple[Tensor, Tensor] | None:
+    if network.config.flow_source != "oracle":
         return None
     return lq[:, :, :2].clone(), lq[:, :, :2].clone()
 

@@ -183,7 +183,7 @@ def _require(dataset: str, root: Path | None, where: str) -> None:
 
 
 def _min_clip_size(settings: dict[str, Any], variants: dict[str, Variant]) -> dict[str, int]:
-    models = [variant.model for variant in variants.values()]
+    models = [variant.model for variant in variants.values() if variant.model.protocol == "window"]
     tiled = settings["evaluation"]["mode"] == "tiled"
     return {
         "min_frames": max(model.num_frames for model in models) if tiled else 1,
@@ -236,6 +236,8 @@ def _check_sizes(settings: dict[str, Any], variants: dict[str, Variant], source:
 
 def _check_scoring(evaluation: dict[str, Any], name: str, variant: Variant, source: str) -> None:
     """Raise InputError for faults that would otherwise show only after training."""
+    if variant.model.protocol == "clip":
+        return
     overlap, size = evaluation["tile_overlap"], variant.model.feat_size
     if overlap is not None and overlap >= size:
         raise InputError(

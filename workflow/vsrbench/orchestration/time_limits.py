@@ -1,6 +1,5 @@
 """Time limits of training jobs, from the size of the study; for the Snakefile, so without torch."""
 
-from models.config import ModelConfig
 from vsrbench.core.config import Variant
 from vsrbench.orchestration.study import Study
 
@@ -12,8 +11,10 @@ BACKWARD = 2  # operations of a backward pass, relative to the forward pass
 def training_minutes(variant: Variant, longest: float) -> int:
     """Estimate the minutes of one training of a variant on one GPU, at most `longest`."""
     model, training = variant.model, variant.training
+    if model.operations is None:
+        return int(longest)
     pixels = training.batch_size * model.num_frames * model.feat_size**2
-    return _minutes(training.iterations * pixels * operations(model), longest)
+    return _minutes(training.iterations * pixels * model.operations, longest)
 
 
 def flow_minutes(study: Study, longest: float) -> int:
@@ -23,18 +24,6 @@ def flow_minutes(study: Study, longest: float) -> int:
     # 7 x 7 convolutions from 8 to width/2, width, width/2, width/4, 2 channels; coarse levels add a third.
     weights = 49 * (8 + width + width + width / 4) * width / 2
     return _minutes(settings["iterations"] * pixels * 2 * weights * 4 / 3, longest)
-
-
-def operations(model: ModelConfig) -> float:
-    """Count the operations per LQ pixel of a window's frames in a forward pass: the 3 x 3 convolutions only.
-
-    Attention and optical flow, which are left out, add about a tenth.
-    """
-    extraction = 2 * model.num_extract_blocks
-    transformer = model.depth * 4 * model.num_feed_forward_blocks
-    # Two upsampling layers, and one at the output size, where an LQ pixel corresponds to 16 pixels.
-    reconstruction = 2 * model.num_reconstruct_blocks + 4 + 4 * 4 + 16
-    return 2 * 9 * model.num_feat**2 * (extraction + transformer + reconstruction)
 
 
 def _minutes(forward_operations: float, longest: float) -> int:

@@ -71,7 +71,7 @@ def _measure(variant: Variant, windows: int, device: torch.device) -> tuple[floa
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     lq = torch.rand(windows, model.num_frames, 3, model.feat_size, model.feat_size, device=device)
     gt = torch.rand(windows, model.num_frames, 3, 4 * model.feat_size, 4 * model.feat_size, device=device)
-    flows = (lq[:, :, :2], lq[:, :, :2]) if model.flow == "oracle" else None
+    flows = (lq[:, :, :2], lq[:, :, :2]) if model.flow_source == "oracle" else None
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)

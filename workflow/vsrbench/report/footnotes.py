@@ -37,6 +37,7 @@ def find_remarks(results: Results, tidy: pd.DataFrame) -> list[Remark]:
         _other_degradation,
         _sizes,
         _exact_flow,
+        _protocols,
         _infinite_psnr,
         _lpips,
         _how_timed,
@@ -175,13 +176,20 @@ def _exact_flow(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         )
 
 
+def _protocols(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    """Networks that see more of a clip than the full model's window."""
+    whole = {name for name, variant in results.variants.items() if variant.model.protocol == "clip"}
+    if whole:
+        window = results.variants["full"].model.num_frames
+        yield Remark(
+            f"Restores whole clips, whole frames at once: a frame sees all others, not a window of {window}.",
+            _rows(results, whole),
+        )
+
+
 def given_exact_flow(variant: Variant | None) -> bool:
     """Whether the variant sees what only generated clips can tell it."""
-    return (
-        variant is not None
-        and variant.model.flow == "oracle"
-        and variant.model.feed_forward == "flow_aligned"
-    )
+    return variant is not None and variant.model.flow_source == "oracle"
 
 
 def _infinite_psnr(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:

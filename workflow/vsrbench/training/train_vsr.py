@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models import build_model
+from models.network import Network
 from models.state_dicts import load_spynet
 from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.device import choose_device
@@ -94,7 +95,7 @@ class Restoration:
                     f"{frames.folder}: expected frames of degradation {variant.degradation}, got "
                     f"{frames.degradation}; build the store for {variant.degradation}"
                 )
-        self.network = build_model(model)
+        self.network = _build(variant)
         self.network.activation_checkpointing = training.activation_checkpointing
         self.freeze_flow_iterations = training.freeze_flow_iterations
         self.values_per_iteration = training.batch_size * model.num_frames * 3 * (4 * model.feat_size) ** 2
@@ -127,6 +128,15 @@ class Restoration:
             batch = {key: values.to(device) for key, values in self.validation_set.stack([window]).items()}
             scores.append(psnr(_restore(network, batch), _unit(batch["gt"])).mean())
         return {"validation_psnr_rgb": torch.stack(scores).mean().item()}
+
+
+def _build(variant: Variant) -> Network:
+    try:
+        network: Network = build_model(variant.model)
+        network.check()
+    except ValueError as error:
+        raise InputError(f"{variant.variant}: {error}") from None
+    return network
 
 
 def _restore(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
