@@ -23,7 +23,9 @@ def scores() -> dict[tuple[str, str, str], float]:
     return {(row.dataset, row.variant, row.metric): row["mean"] for _, row in rows.iterrows()}
 
 
-@pytest.mark.parametrize("stored", STORED, ids=lambda row: f"{row['dataset']}-{row['variant']}-{row['metric']}")
+@pytest.mark.parametrize(
+    "stored", STORED, ids=lambda row: f"{row['dataset']}-{row['variant']}-{row['metric']}"
+)
 def test_scores_are_those_of_the_stored_run(scores, stored):
     key = stored["dataset"], stored["variant"], stored["metric"]
     if key not in scores and stored["dataset"] == "vid4":
