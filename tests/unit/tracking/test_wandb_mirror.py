@@ -234,7 +234,7 @@ def test_a_line_in_the_making_is_left_out_and_a_broken_one_is_named(tmp_path):
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no study"):
+    with pytest.raises(InputError, match="not a study"):
         sync(tmp_path)
 
 
