@@ -40,11 +40,12 @@ MACHINE = {"processor": "A processor", "threads": 2, "device": "cpu", "host": "a
 
 
 def write_study(
-    folder: Path, *, seeds=(1, 2, 3), effects=EFFECTS, clips=CLIPS, lpips=True, budgets=()
+    folder: Path, *, seeds=(1, 2, 3), effects=EFFECTS, clips=CLIPS, lpips=True, budgets=(), disturbed=()
 ) -> StudyFiles:
     """Write the study, and `published.csv`, into `folder`; its last part is the study's name.
 
-    At each of the smaller `budgets`, a variant loses twice as much and every network 1 dB.
+    At each of the smaller `budgets`, a variant loses twice as much and every network 1 dB. The machine had
+    other work while the `disturbed` variants were timed.
     """
     random = np.random.default_rng(3)
     study = read_yaml(ROOT / "workflow" / "config" / "demo.yaml") | {
@@ -108,9 +109,9 @@ def write_study(
         resolved = variants[variant].to_dict()
         files["configs"].append(write(folder / "configs" / f"{variant}.yaml", yaml.safe_dump(resolved)))
         if not variants[variant].shortened:
-            files["runtimes"].append(
-                write(folder / "runtime" / f"{variant}.json", json.dumps(runtime(variant, size, random)))
-            )
+            timed = runtime(variant, size, random)
+            timed["measurements"][0]["disturbed"] = "repeats scatter" if variant in disturbed else None
+            files["runtimes"].append(write(folder / "runtime" / f"{variant}.json", json.dumps(timed)))
         for seed in seeds:
             run = folder / "runs" / variant / f"seed_{seed}"
             write(run / "train.jsonl", training_log(effect, random))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from synthetic import BASELINE, write_study
 from tiny_training import MODEL, write_variant
@@ -24,10 +25,17 @@ from vsrbench.evaluation.saved_frames import save_sample_frames
 from vsrbench.orchestration.study import load_study
 from vsrbench.report.example_selection import find_crop, find_example
 from vsrbench.report.figure_list import figures_of, inspected_variants
-from vsrbench.report.figures import _by_dataset, draw_clips, draw_training, make_figures, pareto_front
+from vsrbench.report.figures import (
+    _by_dataset,
+    _draw_cost,
+    draw_clips,
+    draw_training,
+    make_figures,
+    pareto_front,
+)
 from vsrbench.report.frame_figures import draw_profiles, worst_stretch
 from vsrbench.report.network_figures import draw_attention, draw_flow
-from vsrbench.report.plot_style import _STYLE, _spread
+from vsrbench.report.plot_style import _STYLE, FULL, VARIANT, _spread
 from vsrbench.results.study_results import StudyFiles, read_results
 
 FIGURES = (
@@ -124,6 +132,30 @@ def test_crop_stays_inside_where_the_error_is_in_a_corner():
     top, left, edge = find_crop(restored, gt)
     assert top + edge <= 128 and left + edge <= 192
     assert top + edge > 124 and left + edge > 188
+
+
+def test_disturbed_time_has_an_empty_face_and_no_part_in_the_front():
+    scores = pd.DataFrame(
+        {"latency_ms": [1.0, 2.0], "latency_ms_q25": [0.9, 1.9], "latency_ms_q75": [1.1, 2.1]}
+        | {
+            "parameters_m": [1.0, 2.0],
+            "psnr_y": [30.0, 29.0],
+            "psnr_y_spread": 0.1,
+            "disturbed": ["a", None],
+        },
+        index=["fcsa", "full"],
+    )
+    for cost, faces, front in (
+        ("latency_ms", ["white", FULL], [2.0]),
+        ("parameters_m", [VARIANT, FULL], [1]),
+    ):
+        axes = Figure().subplots()
+        _draw_cost(axes, scores, "psnr_y", cost)
+        lines = {line.get_label(): line for line in axes.lines}
+        points = [line for line in axes.lines if len(line.get_xdata()) == 1 and line.get_marker() in "os"]
+        assert [point.get_markerfacecolor() for point in points] == faces
+        assert list(lines["Pareto front"].get_xdata()) == front
+        assert ("disturbed: do not compare" in lines) == (cost == "latency_ms")
 
 
 def test_pareto_front():

@@ -1,6 +1,7 @@
 """Tables from a made-up study: every number traceable, every doubt said."""
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -424,6 +425,23 @@ def test_compare_shows_what_changed(study, tmp_path, capsys):
         next(line for line in printed.splitlines() if line.startswith("vid4") and " full " in line).count("+")
         >= 3
     )
+
+
+def test_disturbed_time_is_marked_and_not_compared(study, tmp_path, capsys):
+    other = tmp_path / "other"
+    write_tables(write_study(other, effects=EFFECTS, disturbed=["fcsa"]), other)
+    wide = pd.read_csv(other / "tables" / "ablations.csv")
+    assert set(wide.loc[wide["disturbed"].notna(), "variant"]) == {"fcsa"}
+    note = next(line for line in page(other).splitlines() if "Time measured on a disturbed machine" in line)
+    letter = note[1]
+    marked = [line for line in page(other).splitlines() if re.search(rf"\[\w*,?{letter}\] ", line[:40])]
+    assert {line.split()[0] for line in marked} - {f"[{letter}]"} == {"fcsa"}
+    assert "disturbed" not in page(study)
+    compare(study, other)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "disturbed" in line]
+    assert [line.split()[1] for line in lines[-2:]] == ["fcsa", "fcsa"]
+    explain(other / "tables" / "ablations.csv", "fcsa:latency_ms")
+    assert "disturbed: repeats scatter" in capsys.readouterr().out
 
 
 def test_a_study_does_not_differ_from_itself(study, capsys):

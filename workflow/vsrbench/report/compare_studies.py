@@ -100,7 +100,8 @@ def _row_of_common_clips(folder: Path, row: pd.Series, common: list[str] | None)
 def compare_scores(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """b minus a for each data set and variant of both, costs in percent.
 
-    `beyond seeds`: whether PSNR on RGB changes by more than seeds explain (Welch's t-test at 0.05).
+    A time that was measured on a disturbed machine is not compared. `beyond seeds`: whether PSNR on RGB
+    changes by more than seeds explain (Welch's t-test at 0.05).
     """
     both = a.merge(b, on=["dataset", "variant"], suffixes=("_a", "_b"))
     table = both[["dataset", "variant"]].copy()
@@ -118,6 +119,8 @@ def compare_scores(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     for cost in COSTS:
         percent = 100 * (both[f"{cost}_b"] / both[f"{cost}_a"] - 1)
         table[cost] = percent.map("{:+.1f} %".format, na_action="ignore")
+    disturbed = both[[column for column in both if str(column).startswith("disturbed")]].notna().any(axis=1)
+    table.loc[disturbed, "latency_ms"] = "disturbed"
     return table.dropna(axis=1, how="all").fillna("–")
 
 

@@ -163,4 +163,6 @@ def _cost(study: Path, row: pd.Series, column: str):
     how = f"{found['width']}x{found['height']} input, {found['mode']}, {found['precision']}"
     yield f"{path.relative_to(study)}: {how}"
     yield f"latency_ms {found['latency_ms']}"
+    if found.get("disturbed"):
+        yield f"disturbed: {found['disturbed']}"
     yield f"machine {found['machine']}"

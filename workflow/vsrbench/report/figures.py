@@ -64,7 +64,8 @@ def make_figures(
 def draw_costs(wide: pd.DataFrame, path: Path) -> None:
     """PSNR against runtime and against parameters, one row for each data set, with the Pareto front.
 
-    Bars: standard deviation over seeds, quartiles of the runtime.
+    Bars: standard deviation over seeds, quartiles of the runtime. A time that was measured on a disturbed
+    machine has an empty face, and no part in the Pareto front.
     """
     datasets = wide["dataset"].unique()
     with plot_style.figure(path, 8.6, 2.7 * len(datasets)) as figure:
@@ -78,7 +79,7 @@ def draw_costs(wide: pd.DataFrame, path: Path) -> None:
             names = scores.index[scores["parameters_m"].notna()]
             places = zip(scores.loc[names, "parameters_m"], scores.loc[names, metric], names, strict=True)
             plot_style.label_points(row[1], list(places))
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
         grid[-1, 0].set_xlabel("time per output frame (ms)")
         grid[-1, 1].set_xlabel("parameters (M)")
 
@@ -90,9 +91,19 @@ def _draw_cost(axes: Axes, scores: pd.DataFrame, metric: str, cost: str) -> None
     if cost == "latency_ms":
         bars["xerr"] = [x - networks["latency_ms_q25"], networks["latency_ms_q75"] - x]
     axes.errorbar(x, y, **bars, fmt="none", ecolor=plot_style.BASELINE, elinewidth=0.8, zorder=2)
+    disturbed = networks["disturbed"].notna() & (cost == "latency_ms")
     for name in networks.index:
-        axes.plot(x[name], y[name], **plot_style.marker(name), zorder=4 if name == "full" else 3)
-    axes.step(*pareto_front(x, y), where="post", **plot_style.GUIDE, zorder=1, label="Pareto front")
+        look = plot_style.marker(name)
+        if disturbed[name]:
+            look |= {"markerfacecolor": "white", "markeredgecolor": plot_style.colour(name)}
+        axes.plot(x[name], y[name], **look, zorder=4 if name == "full" else 3)
+    if disturbed.any():
+        axes.plot(
+            [], [], "o", markerfacecolor="white", color=plot_style.INK, label="disturbed: do not compare"
+        )
+    if not disturbed.all():
+        front = pareto_front(x[~disturbed], y[~disturbed])
+        axes.step(*front, where="post", **plot_style.GUIDE, zorder=1, label="Pareto front")
     for name in scores.index.intersection(list(BASELINES)):
         axes.axhline(scores.loc[name, metric], color=plot_style.BASELINE, linestyle=":", label=name)
     axes.set_xscale("log")

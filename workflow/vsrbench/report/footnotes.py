@@ -41,6 +41,7 @@ def find_remarks(results: Results, tidy: pd.DataFrame) -> list[Remark]:
         _infinite_psnr,
         _lpips,
         _how_timed,
+        _disturbed_times,
         _mixtures,
         _smaller_than_published,
     )
@@ -247,6 +248,16 @@ def _how_timed(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
             f"Operations, time (median of {repeats} repeats or more) and peak memory ({memory}) per output "
             f"frame of {facts['width']}x{facts['height']} input, {facts['mode']} inference, "
             f"{facts['precision']}, on {device}."
+        )
+
+
+def _disturbed_times(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    if results.disturbed:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in results.disturbed.items())
+        yield Remark(
+            "Time measured on a disturbed machine, so too long by an unknown factor: do not compare it. "
+            f"{listed}.",
+            _rows(results, results.disturbed),
         )
 
 

@@ -125,7 +125,10 @@ def _facts(results: Results) -> pd.DataFrame:
 
 
 def wide_table(results: Results, tidy: pd.DataFrame) -> pd.DataFrame:
-    """One row for each data set and variant: facts, costs, and each metric with spread and difference."""
+    """One row for each data set and variant: facts, costs, and each metric with spread and difference.
+
+    `disturbed` says what disturbed the measurement of the time; it is empty where nothing did.
+    """
     facts = tidy.groupby(["dataset", "variant"], sort=False)[["seeds", *_facts(results).columns]].first()
     facts.insert(
         0,
@@ -133,6 +136,7 @@ def wide_table(results: Results, tidy: pd.DataFrame) -> pd.DataFrame:
         [_title(results, name) for _, name in facts.index],
     )
     costs = pd.DataFrame({name: _costs(results, name) for name in results.names}).T.rename_axis("variant")
+    costs["disturbed"] = pd.Series(results.disturbed, dtype=object)
     columns = {"mean": "", "spread": "_spread", "difference": "_difference", "low": "_low", "high": "_high"}
     scores = pd.concat(
         [

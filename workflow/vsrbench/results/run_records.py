@@ -168,6 +168,8 @@ def _add_runtime(record: Record, path: Path) -> None:
     for found in json.loads(path.read_text())["measurements"] if path.is_file() else []:
         size = f"runtime_{found['height']}x{found['width']}"
         record.summary[f"{size}/latency_ms"] = found["latency_ms"]["median"]
+        if found.get("disturbed"):
+            record.summary[f"{size}/disturbed"] = found["disturbed"]
         for key in ("peak_memory_gib", "peak_rss_gib", "gflops_per_frame"):
             record.summary[f"{size}/{key}"] = found[key]
         record.summary["parameters_m"] = found["parameters_m"]

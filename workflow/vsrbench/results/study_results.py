@@ -118,6 +118,12 @@ class Results:
         return list(self.rows["dataset"].unique())
 
     @property
+    def disturbed(self) -> dict[str, str]:
+        """By variant, what disturbed the measurement of its runtime; other variants' were undisturbed."""
+        reasons = {name: facts.get("disturbed") for name, facts in self.runtimes.items()}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    @property
     def clips(self) -> pd.DataFrame:
         """Means over the frames of a clip, see `statistics.average_clips`."""
         return average_clips(self.rows)
