@@ -28,7 +28,7 @@ recover: install  ## end what a killed `snakemake --profile slurm` left running,
 	@.venv/bin/snakemake --profile slurm --configfile workflow/config/$(STUDY).yaml --unlock
 
 test: install  ## the tests
-	@.venv/bin/pytest -q -n $(CORES) --dist loadgroup --no-loadscope-reorder -m "not slow and not slurm"
+	@.venv/bin/pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder -m "not slow and not slurm"
 
 test-mutants: install  ## changes made on purpose, each of which the tests must notice
 	@.venv/bin/python tests/mutants/check_sample.py

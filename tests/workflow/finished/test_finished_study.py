@@ -1,4 +1,4 @@
-"""What a finished study hands over, and what an edit repeats; one file, so that one worker runs the study."""
+"""What a finished study hands over, and what an edit repeats."""
 
 import fcntl
 import shutil
