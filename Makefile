@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CORES ?= 2
 STUDY ?= demo
 
-.PHONY: help install demo study plan recover test test-slow test-slurm test-mutants mutants lint bench compare clean
+.PHONY: help install demo study plan status recover test test-slow test-slurm test-mutants mutants lint bench compare clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 | /p' Makefile | column -t -s '|'
@@ -22,6 +22,9 @@ study: install  ## run workflow/config/$(STUDY).yaml on this machine
 
 plan: install  ## what workflow/config/$(STUDY).yaml will cost on devices like this one
 	@.venv/bin/vsrbench plan --study workflow/config/$(STUDY).yaml
+
+status: install  ## how the study workflow/config/$(STUDY).yaml stands, while it runs or after
+	@.venv/bin/vsrbench status --study $(STUDY)
 
 recover: install  ## end what a killed `snakemake --profile slurm` left running, and unlock
 	@.venv/bin/vsrbench recover --study $(STUDY)

@@ -251,6 +251,13 @@ def _parser() -> argparse.ArgumentParser:
     option("--device", help="cpu or cuda; by default cuda if available")
 
     option = add(
+        "status", "orchestration.study_status", "status", "Print how a study stands, from its files."
+    )
+    option("--study", required=True, help="name of the study")
+    option("--results", type=Path, default=Path("results"), help="folder of the studies")
+    option("--watch", type=_positive, nargs="?", const=30, metavar="SECONDS", help="print again, each 30 s")
+
+    option = add(
         "recover", "orchestration.slurm", "recover", "Cancel the jobs that a killed Snakemake left behind."
     )
     option("--study", required=True)

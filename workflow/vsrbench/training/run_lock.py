@@ -75,7 +75,7 @@ class HeldLock:
 
         The lock file is read on each call: after a stall, another process may own it already.
         """
-        owner = _read(self._file)
+        owner = read_owner(Path(self._file.name))
         if owner is not None and owner.token != self.owner.token:
             raise LockLost(
                 f"{self._file.name}: taken over by {owner} after heartbeats stopped; no action needed"
@@ -117,7 +117,7 @@ def lock_run(run: Path, give_up: Callable[[], bool] = lambda: False) -> Iterator
         finally:
             held._end.set()
             held._thread.join()
-            if _read(file) == held.owner:
+            if read_owner(Path(file.name)) == held.owner:
                 _write(file, held.owner, released=True)
 
 
@@ -126,7 +126,7 @@ def _wait_for_lock(file: IO[str], run: Path, give_up: Callable[[], bool]) -> tup
     reported = None
     while not give_up():
         locked = _try_file_lock(file)
-        owner = _read(file)
+        owner = read_owner(Path(file.name))
         if locked is not False and not _lives_elsewhere(owner, file, locks_work=locked is True):
             if owner and not owner.released:
                 logger.warning("%s: %s ended without releasing the lock; taking over", run, owner)
@@ -163,11 +163,12 @@ def _lives_elsewhere(owner: Owner | None, file: IO[str], locks_work: bool) -> bo
         return os.fstat(now.fileno()).st_mtime - os.stat(file.name).st_mtime < DEAD_AFTER
 
 
-def _read(file: IO[str]) -> Owner | None:
+def read_owner(lock: Path) -> Owner | None:
+    """Read who holds, or last held, a run directory; None if its lock is empty, incomplete or missing."""
     try:
-        return Owner(**json.loads(Path(file.name).read_text()))
+        return Owner(**json.loads(lock.read_text()))
     except (OSError, ValueError, TypeError):
-        return None  # empty, incomplete or deleted
+        return None
 
 
 def _write(file: IO[str], owner: Owner, released: bool = False) -> None:
