@@ -273,16 +273,11 @@ def draw_clips(results: Results, path: Path) -> None:
                     continue
                 differences = scores.loc[name] - scores.loc["full"]
                 spots = height + np.linspace(-0.28, 0.28, differences.shape[1] + 2)[1:-1]
-                axes.hlines(
-                    spots, differences.min(), differences.max(), color=plot_style.BASELINE, linewidth=0.8
-                )
+                many = len(spots) > 99  # an SVG of a data set's clips would be megabytes
+                low, high = differences.min(), differences.max()
+                axes.hlines(spots, low, high, color=plot_style.BASELINE, linewidth=0.8, rasterized=many)
                 axes.plot(
-                    differences.mean(),
-                    spots,
-                    ".",
-                    color=plot_style.VARIANT,
-                    markersize=4,
-                    rasterized=len(spots) > 99,
+                    differences.mean(), spots, ".", color=plot_style.VARIANT, markersize=4, rasterized=many
                 )
             axes.set(
                 title=dataset,
