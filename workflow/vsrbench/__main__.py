@@ -156,7 +156,10 @@ def _parser() -> argparse.ArgumentParser:
     option("--out", type=Path, required=True)
 
     option = add(
-        "train", "training.train_vsr", "train", "Train one variant; resumes from the last checkpoint."
+        "train",
+        "training.finished_run",
+        "train_and_tidy",
+        "Train one variant, or go on where it stopped.",
     )
     option("--config", type=Path, required=True, help="resolved variant")
     option("--seed", type=_seed, required=True)
@@ -166,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--out", type=Path, required=True, help="weights to write; checkpoints and log go to the same folder"
     )
+    option("--keep-checkpoints", action="store_true", help="also of a finished training")
     option("--on-nonfinite", choices=["stop", "skip"], default="stop")
     option("--learning-rate", type=float, help="peak learning rate, in place of the variant's own")
     option("--tuning", type=Path, help="output of choose-learning-rate; its rate replaces any other")
@@ -261,6 +265,11 @@ def _parser() -> argparse.ArgumentParser:
         "recover", "orchestration.slurm", "recover", "Cancel the jobs that a killed Snakemake left behind."
     )
     option("--study", required=True)
+
+    option = add("clean", "orchestration.clean_study", "clean", "Remove checkpoints of finished trainings.")
+    option("--study", required=True, help="name of the study")
+    option("--results", type=Path, default=Path("results"), help="folder of the studies")
+    option("--yes", action="store_true", help="remove what would only be listed")
 
     option = add("check", "orchestration.chain", "check", "Verify a study's files against their records.")
     option("study", type=Path, help="results/<study>")

@@ -6,7 +6,7 @@ import pytest
 from workflow_copy import ROOT
 
 from vsrbench.core.config import read_yaml, resolve_variant
-from vsrbench.orchestration.cost_forecast import _fit, plan
+from vsrbench.orchestration.cost_forecast import _fit, _store_bytes, plan
 from vsrbench.orchestration.operation_count import flow_training_cost, tile_operations, training_cost
 
 FORWARD = 1139.87e9  # operations of the released network on a clip of 5 x 64 x 64, shared/reference
@@ -67,6 +67,16 @@ def test_plan_names_every_variant_and_counts_its_jobs(capsys):
     assert jobs == {"full": "7", "fcsa": "7", "oracle_flow": "5", "SPyNet": "1"}
     assert next(line for line in printed.splitlines() if line.startswith("in all")).split()[2] == "20"
     assert "Calibration: 3 training steps of the full model" in printed
+    assert "Disk: up to 0.0 GiB of checkpoints for each training that runs" in printed
+
+
+def test_frame_stores_are_as_large_as_forecast():
+    """The demo's were measured: 61,656,402 bytes with their index; the others are counted by hand."""
+    demo = read_yaml(ROOT / "workflow" / "config" / "demo.yaml")
+    assert _store_bytes(demo, "photo_motion") == pytest.approx(61_656_402, rel=0.005)
+    assert _store_bytes(demo, "reds") == 270 * 100 * 180 * 320 * 3 * 17
+    assert _store_bytes(demo, "vimeo90k") == (64612 + 20) * 7 * 64 * 112 * 3 * 17
+    assert _store_bytes(demo, "permuted_cells") == 608 * 3 * 12 * 12 * 3 * 17
 
 
 def test_plan_says_how_much_of_a_batch_fits(published, cost):

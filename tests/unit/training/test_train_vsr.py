@@ -23,9 +23,9 @@ from vsrbench.core.errors import InputError
 from vsrbench.data.frame_store import FrameStore
 from vsrbench.training import train_vsr, trainer
 from vsrbench.training.checkpoint import list_checkpoints
+from vsrbench.training.finished_run import tidy, train_and_tidy
 from vsrbench.training.preemption import RESUME_LATER
 from vsrbench.training.run_lock import LockLost
-from vsrbench.training.train_vsr import train
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def run(inputs, tmp_path):
     ) -> Path:
         out = tmp_path / name / "weights.safetensors"
         config = write_variant(tmp_path / f"{name}.yaml", model, training)
-        train(**inputs | {"config": config, "out": out} | options)
+        train_and_tidy(**inputs | {"config": config, "out": out} | options)
         return out
 
     return train_tiny
@@ -150,6 +150,46 @@ def test_a_finished_training_is_not_repeated(run, at_iteration):
     weights = run().read_bytes()
     at_iteration(1, lambda: pytest.fail("trained again"))
     assert run().read_bytes() == weights
+
+
+def test_checkpoints_go_with_the_end_of_a_training_and_it_is_not_repeated(run, at_iteration):
+    settings = {"ema_decay": 0.9}
+    kept = run("kept", training=settings, keep_checkpoints=True)
+    assert list_checkpoints(kept.with_name("checkpoints"))
+    out = run("tidied", training=settings)
+    weights, facts, lines = out.read_bytes(), provenance(out), log(out)
+    assert weights == kept.read_bytes()
+    assert not list_checkpoints(out.with_name("checkpoints"))
+    at_iteration(1, lambda: pytest.fail("trained again"))
+    out.unlink()  # as Snakemake does before it starts a step again
+    out.with_name("provenance.json").unlink()
+    out.with_name("train.jsonl").unlink()
+    assert run("tidied", training=settings).read_bytes() == weights
+    assert log(out) == lines
+    again = provenance(out)
+    assert again["attempts"] == 2 and again["machines"] == facts["machines"]
+    assert {key: again[key] for key in ("identity", "iterations", "result", "device_hours")} == {
+        key: facts[key] for key in ("identity", "iterations", "result", "device_hours")
+    }
+
+
+def test_a_result_that_is_damaged_or_of_another_recipe_is_trained_again(run, caplog):
+    out = run()
+    weights = out.read_bytes()
+    out.write_bytes(b"damaged")  # in place, and with it its link
+    assert run().read_bytes() == weights
+    assert "missing or damaged; training again" in caplog.text
+    other = run(training={"learning_rate": 2e-3})
+    assert other.read_bytes() != weights
+    assert len(list(other.parent.glob("checkpoints/finished.*.safetensors"))) == 1
+
+
+def test_weights_of_another_training_do_not_take_the_place_of_checkpoints(run):
+    out = run(keep_checkpoints=True)
+    facts = provenance(out)
+    facts["identity"]["code"] = "another"
+    out.with_name("provenance.json").write_text(json.dumps(facts))
+    assert tidy(out) == 0 and list_checkpoints(out.with_name("checkpoints"))
 
 
 def test_it_says_where_the_batch_came_from_when_the_loss_is_not_finite(run, monkeypatch):
@@ -368,11 +408,11 @@ def test_other_networks_train(inputs, tmp_path, monkeypatch, model):
     variant = yaml.safe_load(config.read_text())
     variant["model"] = model | {key: variant["model"][key] for key in ("num_frames", "feat_size")}
     config.write_text(yaml.safe_dump(variant))
-    train(**inputs | {"config": config, "out": out})
+    train_and_tidy(**inputs | {"config": config, "out": out})
     names = load_file(out).keys()
     assert ("own.conv.weight" in names) != ("spynet.mean" in names)
     assert log(out)[-1]["validation_psnr_rgb"] > 0
     (tmp_path / "mine.py").write_text(OWN.replace("int = 4", "int = 2"))
     if "mine.py:Mine" in model.values():
         with pytest.raises(InputError, match=r"full: network mine\.py:Mine: maps .* expected"):
-            train(**inputs | {"config": config, "out": tmp_path / "other" / "weights.safetensors"})
+            train_and_tidy(**inputs | {"config": config, "out": tmp_path / "other" / "weights.safetensors"})

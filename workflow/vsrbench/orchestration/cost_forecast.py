@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from models.baselines import ANCHOR
 from vsrbench.core.claims import STUDY_LIST, read_studies
 from vsrbench.core.config import STUDIES, Variant, at_budget, read_yaml, resolve_variant
 from vsrbench.core.device import choose_device
+from vsrbench.data import permuted_cells
+from vsrbench.data.degradation import SCALE
 from vsrbench.data.photo_motion import PHOTOGRAPHS
 from vsrbench.data.registry import DATA_SETS
 from vsrbench.evaluation.tiling import tile_spans
@@ -34,6 +37,14 @@ from vsrbench.results.statistics import (
 from vsrbench.training.checkpoint import KEPT
 
 GIB = 2**30
+# Frames of a training clip, and their LQ height and width.
+_EDGE = permuted_cells.GRID * permuted_cells.CELL
+STORED = {
+    "reds": (100, 180, 320),
+    "vimeo90k": (7, 64, 112),
+    permuted_cells.NAME: (permuted_cells.NUM_FRAMES, _EDGE, _EDGE),
+}
+FLOW_BYTES = 2 * 2 * 4  # of an LQ pixel: two directions, two components, float32
 FILLED = 0.9  # share of a device's memory that tensors may take
 HEAD = ("", "trainings", "hours each", "GiB", "scorings", "hours each", "GPU jobs", "GPU-hours")
 
@@ -62,13 +73,12 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None, memory: float
     target = choose_device(device)
     calibration = calibrate(full, gpus, target)
     rows = [_row(settings, variant, gpus, calibration) for variant in variants]
-    if not settings.get("flow_weights") and any(
-        variant.model.flow_source == "spynet" for variant in variants
-    ):
+    if _trains_flow(settings, variants):
         rows.append(_flow_row(settings, full, calibration))
     total = ["in all", *("" for _ in HEAD[3:]), sum(row[-2] for row in rows), sum(row[-1] for row in rows)]
     print(_table([list(HEAD), *rows, total]))
-    print(_basis(calibration, full, gpus, trainings=sum(row[1] for row in rows)))
+    print(_basis(calibration, full, gpus))
+    print(_disk(settings, variants))
     print(
         _resolution(len(settings["variants"]) - 1 + len(settings.get("baselines", [ANCHOR.name])), settings)
     )
@@ -93,6 +103,11 @@ def _row(settings: dict[str, Any], variant: Variant, gpus: int, calibration: Cal
         trainings + scorings + (not variant.shortened),  # one measurement of its runtime
         trainings * hours + scorings * scoring,
     ]
+
+
+def _trains_flow(settings: dict[str, Any], variants: list[Variant]) -> bool:
+    uses = any(variant.model.flow_source == "spynet" for variant in variants)
+    return uses and not settings.get("flow_weights")
 
 
 def _sweep(settings: dict[str, Any]) -> int:
@@ -180,14 +195,45 @@ def _text(cell: str | int | float) -> str:
     return f"{cell:,.0f}" if cell >= 100 else f"{cell:.2g}"
 
 
-def _basis(calibration: Calibration, full: Variant, gpus: int, trainings: int) -> str:
-    checkpoints = (KEPT + 1) * trainings * 3 * training_cost(full).parameter_bytes / GIB
+def _disk(settings: dict[str, Any], variants: list[Variant]) -> str:
+    """Say what checkpoints and frame stores take, in GiB."""
+    checkpoints, weights = {}, {}
+    for variant in variants:
+        trainings = len(settings["seeds"]) + (0 if variant.shortened else _sweep(settings))
+        copies = 3 + (variant.training.ema_decay is not None)  # weights, two moments, and their average
+        size = training_cost(variant).parameter_bytes
+        checkpoints[variant.variant] = trainings, (KEPT + 1) * copies * size / GIB
+        weights[variant.variant] = trainings * size / GIB
+    if settings.get("keep_checkpoints"):
+        kept = f"{sum(number * size for number, size in checkpoints.values()):.1f} GiB of checkpoints"
+    else:
+        largest = max(size for _, size in checkpoints.values())
+        kept = f"up to {largest:.1f} GiB of checkpoints for each training that runs"
+    stored = {settings["train_on"], *(["photo_motion"] if _trains_flow(settings, variants) else [])}
+    stores = sum(_store_bytes(settings, name) for name in stored) / GIB
+    return f"Disk: {kept}, {sum(weights.values()):.1f} GiB of weights, {stores:.1f} GiB of frame stores."
+
+
+def _store_bytes(settings: dict[str, Any], dataset: str) -> int:
+    """Return the bytes of the frame stores of a data set's training and validation clips."""
+    motion = settings["photo_motion"]
+    splits = {split: count or 0 for split, count in DATA_SETS[dataset].splits.items()}
+    frames = STORED.get(dataset, (motion["num_frames"], motion["size"] // SCALE, motion["size"] // SCALE))
+    if dataset == "photo_motion":
+        splits = {split: len(PHOTOGRAPHS[split]) * motion["clips_per_photo"][split] for split in PHOTOGRAPHS}
+    if dataset == permuted_cells.NAME:
+        splits = permuted_cells.CLIPS
+    clips = splits["train"] + splits["validation"]
+    values = 3 * (1 + SCALE**2) + (FLOW_BYTES if DATA_SETS[dataset].exact_flow else 0)
+    return clips * prod(frames) * values
+
+
+def _basis(calibration: Calibration, full: Variant, gpus: int) -> str:
     return (
         f"\nHours are of one {calibration.device}, {gpus} to a training; GiB are of each. Data sets that "
         f"may be absent are counted, folders of one's own are not.\n"
         f"Calibration: {STEPS} training steps of the full model, {calibration.windows} windows of "
         f"{calibration.crop} x {calibration.crop}, {full.training.precision}, torch "
         f"{torch.__version__}: {calibration.rate / 1e12:.3g} tera-operations a second, "
-        f"{calibration.memory_ratio:.2f} of the counted memory.\n"
-        f"Disk: {checkpoints:.1f} GiB of checkpoints, and the frame stores."
+        f"{calibration.memory_ratio:.2f} of the counted memory."
     )

@@ -79,6 +79,7 @@ def load_study(settings: dict[str, Any]) -> Study:
         "equivalence_margin": 0.05,
         "budgets": [],
         "exclude": [],
+        "keep_checkpoints": False,
         "tune": None,
     }
     settings = defaults | settings

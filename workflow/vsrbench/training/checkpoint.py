@@ -3,9 +3,13 @@
 A checkpoint is `attempt_<number>/<iteration>.<digest>.pt`, with the digest of the file's contents. Each start
 of a run claims a number of its own (`claim_attempt`), and writes only while it has the highest: two hosts
 whose file locks do not reach each other cannot both write checkpoints that count.
+
+Those of a finished training can give way to its result (`keep_result`): what a repeated start needs in order
+to train nothing again, at no cost in disk.
 """
 
 import errno
+import json
 import logging
 import os
 import pickle
@@ -16,15 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from vsrbench.core.errors import InputError
-from vsrbench.core.files import publish, sha256, writing
+from vsrbench.core.files import atomic_write, publish, sha256, writing
 from vsrbench.core.old_results import refuse_old_names
 from vsrbench.training.run_lock import LockLost
 
 logger = logging.getLogger("vsrbench")
 
 KEPT = 2
+RESULT = "finished.json"  # a finished training without its tensors, which are those of its weights
 
 
 def claim_attempt(folder: Path) -> Path:
@@ -79,7 +85,7 @@ def load_latest(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None
     The state's "identity" must equal `identity`. A checkpoint of another training is ignored if that is
     "finished", as after a change of code, and otherwise raises InputError, since it may be days of work.
     """
-    state = next(filter(None, map(_load, list_checkpoints(folder))), None)
+    state = next(filter(None, map(_load, list_checkpoints(folder))), None) or _load_result(folder)
     refuse_old_names(folder, state["identity"] if state else ())
     if state is None or state["identity"] == identity:
         return state
@@ -93,6 +99,34 @@ def load_latest(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None
         )
     logger.warning("%s: checkpoints of a finished training with %s; starting over", folder, other)
     return None
+
+
+def keep_result(folder: Path, weights: Path, identity: dict[str, Any]) -> int:
+    """Replace the checkpoints of a finished training by a link to its weights; return the bytes freed.
+
+    0, and nothing is changed, if the newest checkpoint is not that of this training, finished. The link
+    outlives `weights`, which Snakemake deletes before it starts a step again. The caller holds the lock.
+    """
+    checkpoints = list_checkpoints(folder)
+    state = next(filter(None, map(_load, checkpoints)), None)
+    if state is None or not state["finished"] or state["identity"] != identity:
+        return 0
+    digest = _digest(weights)
+    linked = _linked(folder, digest)
+    for earlier in folder.glob(_linked(folder, "*").name):
+        if earlier != linked:
+            earlier.unlink()
+    if not linked.is_file():
+        _link(weights, linked)
+    plain = {key: value for key, value in state.items() if key not in ("network", "average", "optimizer")}
+    groups = state["optimizer"]["param_groups"]
+    with atomic_write(folder / RESULT) as partial:
+        partial.write_text(json.dumps(plain | {"param_groups": groups, "weights": digest}) + "\n")
+    freed = 0
+    for path in checkpoints:
+        freed += path.stat().st_size
+        path.unlink()
+    return freed
 
 
 @contextmanager
@@ -149,6 +183,34 @@ def _load(path: Path) -> dict[str, Any] | None:
     if not isinstance(state, dict) or not {"identity", "finished"} <= state.keys():
         raise InputError(f"{path}: readable, but not a training checkpoint; move it away and start again")
     return state
+
+
+def _load_result(folder: Path) -> dict[str, Any] | None:
+    """Return the state of a finished training whose checkpoints were removed; None if there is none."""
+    try:
+        state: dict[str, Any] = json.loads((folder / RESULT).read_bytes())
+    except FileNotFoundError:
+        return None
+    weights = _linked(folder, state.pop("weights"))
+    if not weights.is_file() or _digest(weights) != weights.name.split(".")[1]:
+        logger.warning("%s: missing or damaged; training again", weights)
+        return None
+    tensors = load_file(weights)
+    optimizer = {"state": {}, "param_groups": state.pop("param_groups")}
+    return state | {"network": tensors, "average": tensors, "optimizer": optimizer}
+
+
+def _linked(folder: Path, digest: str) -> Path:
+    return folder / f"finished.{digest}.safetensors"
+
+
+def _link(weights: Path, linked: Path) -> None:
+    """Link a file, or copy it on a file system that has no links."""
+    try:
+        os.link(weights, linked)
+    except OSError:
+        with atomic_write(linked) as partial:
+            shutil.copyfile(weights, partial)
 
 
 def _attempt(folder: Path) -> int:

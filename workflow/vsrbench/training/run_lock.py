@@ -42,13 +42,13 @@ class Owner:
     released: bool = False
 
     @classmethod
-    def after(cls, previous: "Owner | None") -> Self:
-        """Describe this process as the successor of `previous`."""
+    def after(cls, previous: "Owner | None", counted: bool = True) -> Self:
+        """Describe this process as the successor of `previous`; its attempt is a new one if `counted`."""
         return cls(
             host=platform.node(),
             pid=os.getpid(),
             slurm_job=os.environ.get("SLURM_JOB_ID"),
-            attempt=previous.attempt + 1 if previous else 1,
+            attempt=(previous.attempt if previous else 0) + counted,
             token=uuid.uuid4().hex,
         )
 
@@ -97,9 +97,12 @@ class HeldLock:
 
 
 @contextmanager
-def lock_run(run: Path, give_up: Callable[[], bool] = lambda: False) -> Iterator[HeldLock | None]:
+def lock_run(
+    run: Path, give_up: Callable[[], bool] = lambda: False, *, counted: bool = True
+) -> Iterator[HeldLock | None]:
     """Lock a run directory; while another process holds it, log its name and wait.
 
+    An owner that does not train is not `counted` as an attempt.
     Yields None, without the lock, if `give_up()` becomes true while waiting. Raises OSError if the directory
     cannot be written.
     """
@@ -109,7 +112,7 @@ def lock_run(run: Path, give_up: Callable[[], bool] = lambda: False) -> Iterator
         if not taken:
             yield None
             return
-        held = HeldLock(file, Owner.after(previous))
+        held = HeldLock(file, Owner.after(previous, counted))
         _write(file, held.owner)
         held._thread.start()
         try:
