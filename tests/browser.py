@@ -81,21 +81,30 @@ class Browser:
     def in_frame(self, expression: str):
         """The value of a JavaScript expression in the page's only frame, once that has loaded."""
         deadline = time.monotonic() + SECONDS
-        while True:
-            frames = self("Page.getFrameTree")["frameTree"].get("childFrames", [])
-            if frames:
-                world = self("Page.createIsolatedWorld", frameId=frames[0]["frame"]["id"])
-                place = {"contextId": world["executionContextId"], "returnByValue": True}
-                ready = self("Runtime.evaluate", expression="document.readyState", **place)
-                if ready["result"].get("value") == "complete":
-                    break
+        while (result := self._evaluate_in_frame(expression)) is None:
             if time.monotonic() > deadline:
                 raise TimeoutError("no frame has loaded")
             time.sleep(0.05)
-        result = self("Runtime.evaluate", expression=expression, **place)
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
+
+    def _evaluate_in_frame(self, expression: str) -> dict | None:
+        """The answer for the page's only frame, or None while that still loads."""
+        frames = self("Page.getFrameTree")["frameTree"].get("childFrames", [])
+        if not frames:
+            return None
+        loaded = "document.readyState == 'complete' && location.href != 'about:blank'"
+        try:  # a frame that loads replaces its context, perhaps between two of these commands
+            world = self("Page.createIsolatedWorld", frameId=frames[0]["frame"]["id"])
+            place = {"contextId": world["executionContextId"], "returnByValue": True}
+            if not self("Runtime.evaluate", expression=loaded, **place)["result"].get("value"):
+                return None
+            return self("Runtime.evaluate", expression=expression, **place)
+        except RuntimeError as error:
+            if "Cannot find context" not in str(error):
+                raise
+            return None
 
     def wait_for(self, condition: str) -> None:
         """Until a JavaScript condition holds."""

@@ -52,7 +52,7 @@ def write_study(
         "study": folder.name,
         "degradation": "BI",
     }
-    study["overrides"]["training"]["iterations"] = 1000
+    study["overrides"]["training"] |= {"iterations": 1000, "batch_size": 1}
     variants = {name: resolve_variant(study, name) for name in effects if name != BASELINE}
     for budget in budgets:
         for name in [name for name, variant in variants.items() if not variant.shortened]:
