@@ -143,6 +143,7 @@ def objects(schema: dict) -> st.SearchStrategy:
 
 TYPES = {
     "null": lambda schema: st.none(),
+    "boolean": lambda schema: st.booleans(),
     "integer": integers,
     "number": lambda schema: st.floats(0, 1, exclude_min=True),
     "string": strings,
