@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from conftest import ROOT
 from made_up_claims import write_claims_studies, write_claims_study
 
 from vsrbench.core.claims import read_claims, read_studies
-from vsrbench.core.config import CLAIMS
+from vsrbench.core.config import CLAIMS, STUDIES
 from vsrbench.core.errors import InputError
 from vsrbench.report.claims_report import README_BLOCK, settle_claims
 from vsrbench.report.explain import explain
@@ -45,6 +46,8 @@ def faults(folder, readme):
         rows = budgets[budgets["study"] == study]
         if {*rows["chain"]} != {facts["chain"]} or {*rows["iterations"]} != {*facts["budgets"]}:
             yield f"{study} is of another chain"
+        if facts["settings"] != hashlib.sha256((STUDIES / f"{study}.yaml").read_bytes()).hexdigest():
+            yield f"{study}.yaml has changed since"
     if list(record["studies"]) != read_studies():
         yield "studies are others than workflow/config/claims.yaml lists"
     table = [
@@ -150,6 +153,40 @@ def test_the_first_page_in_a_browser(results, tmp_path):
         browser.open(results / "claims" / "index.html")
         assert browser.errors == [] and browser.outgoing() == []
         assert browser.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+@pytest.fixture
+def kept(results, tmp_path):
+    """The claims' folder beside the results of one study only, as after a clone."""
+    for name in ("claims", "filtered"):
+        shutil.copytree(results / name, tmp_path / name)
+    return tmp_path
+
+
+def test_studies_without_results_here_keep_their_verdicts(results, kept, capsys):
+    settle_claims(results=kept)
+    assert capsys.readouterr().out.count("no results on this machine") == len(read_studies()) - 1
+    for path in (results / "claims").iterdir():
+        assert (kept / "claims" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("changed", ["settings", "claims"])
+def test_outdated_verdicts_are_not_kept(kept, changed):
+    path = kept / "claims" / "verdicts.json"
+    record = json.loads(path.read_text())
+    (record if changed == "claims" else record["studies"]["aliased"])[changed] = "of another"
+    path.write_text(json.dumps(record))
+    first = "permuted_cells" if changed == "claims" else "aliased"
+    with pytest.raises(InputError, match=rf"run `make study STUDY={first}` first"):
+        settle_claims(results=kept)
+
+
+@pytest.mark.parametrize("name", ["budgets.csv", "head_room.csv"])
+def test_edited_verdicts_are_not_kept(kept, name):
+    path = kept / "claims" / name
+    path.write_text(path.read_text().replace("full", "fcsa", 1))
+    with pytest.raises(InputError, match=rf"{name}: not the file that verdicts.json names; restore it"):
+        settle_claims(results=kept)
 
 
 def test_a_study_that_is_not_finished_is_named(tmp_path):

@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 
 from models.baselines import ANCHOR
 from vsrbench.core.claims import Claim, read_claims, read_studies
-from vsrbench.core.config import CLAIMS
+from vsrbench.core.config import CLAIMS, STUDIES
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import atomic_write, sha256
 from vsrbench.core.lineage import check
@@ -35,8 +35,9 @@ class StudyFacts:
     """What `results/claims/` says of a finished study."""
 
     name: str
+    settings: str  # sha256 of its study file
     claims: pd.DataFrame  # its tables/claims.csv
-    scores: pd.DataFrame  # its tables/ablations.csv
+    head_room: pd.DataFrame  # psnr_rgb and its spread, indexed by variant
     trainings: int
     device_hours: float  # of all trainings, the sweeps' among them
     machines: list[str]
@@ -56,27 +57,59 @@ def settle_claims(*, results: Path, only_list: bool = False, readme: Path | None
     """Write the verdicts of the finished studies below `results` to `results/claims/`, and print them.
 
     `only_list` prints the names of the studies instead. `readme` is a file whose block between the markers
-    `README_BLOCK` is replaced by the table of verdicts. Raises InputError for a study that is not finished,
-    or whose tables are not those of its records.
+    `README_BLOCK` is replaced by the table of verdicts. A study without results on this machine keeps what
+    `results/claims/` says of it, as long as its study file and the claims are unchanged. Raises InputError
+    for any other study that is not finished, or whose tables are not those of its records.
     """
     studies = read_studies()
     if only_list:
         print(*studies, sep="\n")
         return
     claims = read_claims()
-    facts = [_read_study(results / study, claims) for study in studies]
+    folder = results / "claims"
+    facts = [_committed_study(folder, study) or _read_study(results / study, claims) for study in studies]
     tested = [
         found
         for claim in claims
         for study in facts
         for found in find_tested(study.claims, [claim], study.name, f"../{study.name}/report.html")
     ]
-    folder = results / "claims"
     table = verdict_table(tested, studies)
     _write_files(folder, facts, tested, table)
     print(f"{to_markdown(table)}\nThe page: {(folder / 'index.html').absolute()}")
     if readme is not None:
         _replace_block(readme, _block(table))
+
+
+def _committed_study(folder: Path, study: str) -> StudyFacts | None:
+    """Read what `folder` keeps of a study that has no tables here; None if it has, or if that is outdated."""
+    path = folder / "verdicts.json"
+    if (folder.parent / study / "tables").exists() or not path.is_file():
+        return None
+    record = json.loads(path.read_text())
+    facts = record["studies"].get(study, {})
+    if record["claims"] != sha256(CLAIMS) or facts.get("settings") != sha256(_study_file(study)):
+        return None
+    tables = {}
+    for name in ("budgets.csv", "head_room.csv"):
+        if sha256(folder / name) != record["files"][name]:
+            raise InputError(f"{folder / name}: not the file that {path.name} names; restore it from git")
+        table = pd.read_csv(folder / name, dtype={"chain": str, "verdict": str})
+        tables[name] = table[table["study"] == study].drop(columns="study").reset_index(drop=True)
+    print(f"{study}: no results on this machine; its verdicts in {folder} are kept")
+    return StudyFacts(
+        name=study,
+        settings=facts["settings"],
+        claims=tables["budgets.csv"].fillna({"verdict": "", "chain": ""}),
+        head_room=tables["head_room.csv"].set_index("variant"),
+        trainings=facts["trainings"],
+        device_hours=facts["device_hours"],
+        machines=facts["machines"],
+    )
+
+
+def _study_file(study: str) -> Path:
+    return STUDIES / f"{study}.yaml"
 
 
 def _read_study(folder: Path, claims: Sequence[Claim]) -> StudyFacts:
@@ -104,12 +137,18 @@ def _read_study(folder: Path, claims: Sequence[Claim]) -> StudyFacts:
     runs = [json.loads(path.read_text()) for path in _provenance(folder)]
     return StudyFacts(
         name=folder.name,
+        settings=sha256(_study_file(folder.name)),
         claims=found,
-        scores=tables["ablations"],
+        head_room=_head_room(tables["ablations"]),
         trainings=len(runs),
         device_hours=sum(run["device_hours"] for run in runs),
         machines=sorted({_machine(run["machine"]) for run in runs}),
     )
+
+
+def _head_room(scores: pd.DataFrame) -> pd.DataFrame:
+    rows = scores[scores["variant"].isin(HEAD_ROOM)].set_index("variant")
+    return rows[["psnr_rgb", "psnr_rgb_spread"]]
 
 
 def _provenance(folder: Path) -> list[Path]:
@@ -132,6 +171,9 @@ def _write_files(folder: Path, facts: list[StudyFacts], tested: list[Tested], ta
         "verdicts.csv": pd.DataFrame(map(_verdict_row, tested)).to_csv(index=False),
         "budgets.csv": pd.concat(
             [study.claims.assign(study=study.name) for study in facts], ignore_index=True
+        ).to_csv(index=False),
+        "head_room.csv": pd.concat(
+            [study.head_room.reset_index().assign(study=study.name) for study in facts], ignore_index=True
         ).to_csv(index=False),
         "verdicts.md": "\n".join(map(to_markdown, parts)),
         "index.html": render_page(
@@ -160,6 +202,7 @@ def _write_files(folder: Path, facts: list[StudyFacts], tested: list[Tested], ta
 
 def _study_record(study: StudyFacts) -> dict[str, Any]:
     return {
+        "settings": study.settings,
         "chain": study.chain,
         "budgets": study.budgets,
         "trainings": study.trainings,
@@ -204,7 +247,7 @@ def head_room_table(facts: Sequence[StudyFacts]) -> Table:
     """Score of bicubic, of networks without exchange between frames, of the full one and with exact flow."""
     rows = []
     for name in HEAD_ROOM:
-        cells = [_score(study.scores[study.scores["variant"] == name]) for study in facts]
+        cells = [_score(study.head_room.filter([name], axis="index")) for study in facts]
         if any(cell.text != "–" for cell in cells):
             rows.append(Row(name, cells))
     header = [(study.name, METRICS["psnr_rgb"].unit) for study in facts]
@@ -215,7 +258,7 @@ def head_room_table(facts: Sequence[StudyFacts]) -> Table:
 def _score(rows: pd.DataFrame) -> Cell:
     if rows.empty:
         return Cell("–")
-    mean, spread = rows.iloc[0][["psnr_rgb", "psnr_rgb_spread"]]
+    mean, spread = rows.iloc[0]
     return Cell(f"{mean:.2f}" if np.isnan(spread) else f"{mean:.2f} ± {spread:.2f}")
 
 
