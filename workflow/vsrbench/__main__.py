@@ -129,6 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     option("--name", help="name in the study of a data set that is a folder of your own")
     option("--degradation", required=True)
     option("--manifest", type=Path, required=True)
+    option("--split-seed", type=_seed, default=1, help="which of a folder's clips are held out")
+    option("--validation-share", type=_share, help="split a folder for training, with this share held out")
+    option("--test-share", type=_share, default=0.0, help="share of the folder's clips to score on")
     option("--workers", type=_positive, default=1, help="clips to check in parallel")
 
     option = add("store", "data.store_frames", "store_split", "Unpack the frames of a split for training.")
@@ -326,6 +329,16 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:  # the limit of NumPy and of the study schema
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to below 1")
+    return value
 
 
 def _rate(text: str) -> Fraction:

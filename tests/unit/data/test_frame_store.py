@@ -73,7 +73,7 @@ def test_a_killed_build_is_no_store_and_goes_on(folder, clips, tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from vsrbench.data import store_frames as s\n"
         "read = s.Clip.read\n"
-        "def slowly(clip): time.sleep(0.2); return read(clip)\n"
+        "def slowly(clip, frames): time.sleep(0.2); return read(clip, frames)\n"
         "s.Clip.read = slowly\n"
         "s.store_split(Path(sys.argv[1]), 'validation', Path(sys.argv[2]))"
     )

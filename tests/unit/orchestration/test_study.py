@@ -31,6 +31,21 @@ def test_folders_of_ones_own_are_scored_by_name(settings):
     assert study.place("mine") == {"dataset": "folder", "root": "clips", "name": "mine"}
 
 
+def test_a_folder_of_ones_own_may_be_trained_on(settings):
+    mine = {"folders": {"mine": "clips", "yours": "clips"}, "variants": ["full"], "train_on": "mine"}
+    study = load_study(settings | mine)
+    assert study.datasets == ("photo_motion", "mine", "yours")
+    shares = {"split_seed": 1, "validation_share": 0.1, "test_share": 0.1}
+    assert study.place("mine") == {"dataset": "folder", "root": "clips", "name": "mine"} | shares
+    assert study.place("yours") == {"dataset": "folder", "root": "clips", "name": "yours"}
+    study = load_study(settings | mine | {"split": {"seed": 3, "validation": 0.5, "test": 0}})
+    assert study.datasets == ("photo_motion", "yours")
+    assert study.place("mine")["split_seed"] == 3 and study.place("mine")["validation_share"] == 0.5
+    named = {"evaluate_on": {"yours": "required", "mine": "if_present"}}
+    assert set(load_study(settings | mine | named).datasets) == {"mine", "yours"}
+
+
+MINE = {"folders": {"mine": "clips"}, "variants": ["full"], "train_on": "mine"}
 TUNE = {"learning_rates": [0.0005, 0.001, 0.002, 0.004], "seeds": [8, 9]}
 
 
@@ -66,6 +81,31 @@ def test_a_study_that_claims_name_must_have_their_variants(settings):
         (
             {"train_on": "vid4"},
             "train_on: unknown data set 'vid4'; expected one of photo_motion, permuted_cells, reds, vimeo90k",
+        ),
+        ({"train_on": "mine"}, "train_on: unknown data set 'mine'"),
+        (
+            MINE | {"variants": ["full", "oracle_flow"]},
+            "oracle_flow needs exact flow, which mine does not have",
+        ),
+        (
+            {"split": {"seed": 1, "validation": 0.1, "test": 0.1}},
+            "split: photo_motion has its own split; leave it out, or train on one of folders",
+        ),
+        (
+            MINE | {"split": {"seed": 1, "validation": 0.5, "test": 0.5}},
+            "split: validation and test leave no clip for training; lower them",
+        ),
+        (
+            MINE | {"split": {"seed": 1, "validation": 0, "test": 0.5}},
+            "split.validation: 0 is less than or equal",
+        ),
+        (
+            MINE
+            | {
+                "split": {"seed": 1, "validation": 0.5, "test": 0},
+                "evaluate_on": {"mine": "required"},
+            },
+            "evaluate_on: mine has no test clips at split.test 0; raise it",
         ),
         ({"baselines": ["lanczos"]}, "baselines: unknown baseline 'lanczos'; expected one of bicubic"),
         ({"baselines": []}, "baselines: bicubic is missing; the gate"),

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vsrbench.core.errors import InputError, check_known
 from vsrbench.data import folder, layout, photo_motion, reds, vimeo90k
 from vsrbench.data.clips import Clip
 from vsrbench.data.degradation import DEGRADATIONS
 from vsrbench.data.manifest import holds, read_manifest
-from vsrbench.data.registry import DataSet, get_data_set
+from vsrbench.data.registry import FOLDER, DataSet, get_data_set
 
 # Functions of (data set, split, root, degradation); each module documents its layout on disk.
 LAYOUTS: dict[str, Callable[[DataSet, str, Path, str], list[Clip]]] = {
@@ -44,10 +45,11 @@ def load_clips(manifest: Path, split: str, degradation: str | None = None) -> li
     """
     facts = read_manifest(manifest, degradation=degradation)
     kind = facts.get("kind", facts["dataset"])
-    clips = [
-        replace(clip, dataset=facts["dataset"])
-        for clip in find_clips(kind, split, Path(facts["root"]), facts["degradation"])
-    ]
+    root, degradation = Path(facts["root"]), facts["degradation"]
+    found = (
+        _find_own_clips(facts, split) if kind == FOLDER.name else find_clips(kind, split, root, degradation)
+    )
+    clips = [replace(clip, dataset=facts["dataset"]) for clip in found]
     verified = {entry["name"]: entry for entry in facts["clips"] if entry["split"] == split}
     lengths = {name: entry["frames"] for name, entry in verified.items()}
     if {clip.name: clip.num_frames for clip in clips} != lengths:
@@ -63,3 +65,11 @@ def load_clips(manifest: Path, split: str, degradation: str | None = None) -> li
     if not clips:
         raise InputError(f"{manifest}: {facts['dataset']} has no clips of the split {split}; add some")
     return clips
+
+
+def _find_own_clips(facts: dict[str, Any], split: str) -> list[Clip]:
+    """Find a folder's clips of one split, as its manifest has it; clips that it lacks are in every split."""
+    (listed,) = FOLDER.splits
+    splits = {entry["name"]: entry["split"] for entry in facts["clips"]}
+    clips = find_clips(FOLDER.name, listed, Path(facts["root"]), facts["degradation"])
+    return [replace(clip, split=split) for clip in clips if splits.get(clip.name, split) == split]

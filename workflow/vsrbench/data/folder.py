@@ -4,7 +4,8 @@
     <root>/GT/<clip>/<frame>.png     or this, together with the low-quality frames:
     <root>/BIx4/<clip>/<frame>.png   (or BDx4, ...); without it, computed from the ground truth
 
-`root` is the folder itself. Every clip is a test clip; all frames are scored, cropped to a multiple of 4.
+`root` is the folder itself. Every clip is a test clip, unless the study trains on the folder and splits it
+(`split`); all frames are scored, cropped to a multiple of 4.
 """
 
 from collections.abc import Sequence

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from tqdm import tqdm
 
 from vsrbench.core.errors import InputError
@@ -18,6 +19,8 @@ from vsrbench.data.clips import Clip
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.frame_store import check_array
 from vsrbench.data.manifest import fingerprint
+
+FRAMES_AT_ONCE = 16
 
 
 def store_split(manifest: Path, split: str, index: Path, *, workers: int = 1) -> None:
@@ -56,22 +59,45 @@ def _store_clip(clip: Clip, folder: Path) -> dict[str, Any]:
     partial = target.with_name(f".{target.name}.partial")
     for stale in (partial, target):
         shutil.rmtree(stale, ignore_errors=True)
-    lq, gt = clip.read()
-    arrays = {"lq.npy": lq, "gt.npy": gt}
-    if clip.flow is not None:
-        arrays["flows.npy"] = np.stack(clip.read_flows())
     partial.mkdir(parents=True)
-    for name, array in arrays.items():
-        with writing(partial / name):
-            np.save(partial / name, array)
-    num_frames, height, width = lq.shape[:3]
+    height, width = _write_frames(clip, partial)
+    if clip.flow is not None:
+        with writing(partial / "flows.npy"):
+            np.save(partial / "flows.npy", np.stack(clip.read_flows()))
     files = {
-        name: {"bytes": (partial / name).stat().st_size, "sha256": sha256(partial / name)} for name in arrays
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(partial.glob("*.npy"))
     }
-    entry = {"name": clip.name, "num_frames": num_frames, "height": height, "width": width, "files": files}
+    entry = {
+        "name": clip.name,
+        "num_frames": clip.num_frames,
+        "height": height,
+        "width": width,
+        "files": files,
+    }
     (partial / "clip.json").write_text(json.dumps({"source": source, "entry": entry}))
     partial.rename(target)
     return entry
+
+
+def _write_frames(clip: Clip, folder: Path) -> tuple[int, int]:
+    """Write lq.npy and gt.npy a few frames at a time, since a video is long; return the size of LQ frames."""
+    with (
+        writing(folder),
+        (folder / "lq.npy").open("wb") as lq_file,
+        (folder / "gt.npy").open("wb") as gt_file,
+    ):
+        for first in range(0, clip.num_frames, FRAMES_AT_ONCE):
+            lq, gt = clip.read(range(first, min(first + FRAMES_AT_ONCE, clip.num_frames)))
+            for file, frames in ((lq_file, lq), (gt_file, gt)):
+                if first == 0:
+                    write_array_header_1_0(file, _header(clip.num_frames, frames))
+                file.write(np.ascontiguousarray(frames).data)
+    return lq.shape[1], lq.shape[2]
+
+
+def _header(num_frames: int, frames: np.ndarray) -> dict[str, Any]:
+    return header_data_from_array_1_0(frames) | {"shape": (num_frames, *frames.shape[1:])}
 
 
 def _stored_entry(folder: Path, source: str) -> dict[str, Any] | None:

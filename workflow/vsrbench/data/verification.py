@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vsrbench.data.datasets import find_clips
 from vsrbench.data.degradation import degrade
 from vsrbench.data.manifest import digest, fingerprint, write_manifest
 from vsrbench.data.registry import get_data_set
+from vsrbench.data.split import Shares, freeze_split
 
 # Implementations of one degradation differ by one grey level where they round halves; with another
 # degradation, frame or phase, almost all values differ by more.
@@ -30,18 +32,26 @@ def verify(
     manifest: Path,
     *,
     name: str | None = None,
+    split_seed: int = 1,
+    validation_share: float | None = None,
+    test_share: float = 0.0,
     workers: int = 1,
 ) -> None:
     """Check every frame of a data set and write the manifest.
 
-    `name` is the study's name for a `folder`. If whole clips are missing, the data set is a subset, and the
-    manifest records of how many clips. `workers` clips are checked at once. Raises one InputError that lists
-    all problems, one per line.
+    `name` is the study's name for a `folder`. With `validation_share`, a folder's clips are split for
+    training, and the split is kept in `split.json` beside the manifest (`freeze_split`). If whole clips are
+    missing, the data set is a subset, and the manifest records of how many clips. `workers` clips are checked
+    at once. Raises one InputError that lists all problems, one per line.
     """
     made, root, source = origin("verify"), Path(root), get_data_set(dataset)
     clips = [clip for split in source.splits for clip in find_clips(dataset, split, root, degradation)]
     if not clips:
         raise InputError(f"{source.folder(root)}: contains no clip of {dataset}; {source.how_to_get}")
+    if validation_share is not None:
+        shares = Shares(split_seed, validation_share, test_share)
+        splits = freeze_split(Path(manifest).with_name("split.json"), [clip.name for clip in clips], shares)
+        clips = [replace(clip, split=splits[clip.name]) for clip in clips]
     with ThreadPoolExecutor(workers) as pool:
         jobs = pool.map(lambda clip: _verify(clip, root), clips)
         results = list(tqdm(jobs, f"verify {dataset}", len(clips), unit="clip", leave=False))

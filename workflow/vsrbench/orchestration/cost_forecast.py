@@ -89,7 +89,7 @@ def _row(settings: dict[str, Any], variant: Variant, gpus: int, calibration: Cal
     trainings = seeds + (0 if variant.shortened else _sweep(settings))
     cost = training_cost(variant)
     hours = calibration.hours(training.iterations * training.batch_size * cost.operations)
-    datasets = [name for name in settings["evaluate_on"] if _scores(variant, name)]
+    datasets = [name for name in settings["evaluate_on"] if name in DATA_SETS and _scores(variant, name)]
     tiles = sum(_tiles(settings, variant, name) for name in datasets)
     scoring = calibration.hours(tiles * tile_operations(variant)) / max(1, len(datasets))
     scorings = seeds * len(datasets)
@@ -215,7 +215,9 @@ def _disk(settings: dict[str, Any], variants: list[Variant]) -> str:
 
 
 def _store_bytes(settings: dict[str, Any], dataset: str) -> int:
-    """Return the bytes of the frame stores of a data set's training and validation clips."""
+    """Return the bytes of the frame stores of a data set's training and validation clips; 0 for a folder."""
+    if dataset not in DATA_SETS:
+        return 0
     motion = settings["photo_motion"]
     splits = {split: count or 0 for split, count in DATA_SETS[dataset].splits.items()}
     frames = STORED.get(dataset, (motion["num_frames"], motion["size"] // SCALE, motion["size"] // SCALE))

@@ -16,6 +16,9 @@ from vsrbench.data.registry import DATA_SETS, FOLDER, SCORABLE, TRAINABLE, DataS
 
 PHOTO_MOTION = "photo_motion"
 
+# How the clips of a folder of one's own are split if the study trains on it.
+SPLIT = {"seed": 1, "validation": 0.1, "test": 0.1}
+
 
 @dataclass(frozen=True)
 class Study:
@@ -54,10 +57,18 @@ class Study:
         return DATA_SETS.get(name, FOLDER)
 
     def place(self, dataset: str) -> dict[str, Any]:
-        """How `vsrbench verify` finds a real data set: its kind, its folder and, for one's own, its name."""
-        if dataset in self.settings["folders"]:
-            return {"dataset": FOLDER.name, "root": self.settings["folders"][dataset], "name": dataset}
-        return {"dataset": dataset, "root": self.data_root}
+        """How `vsrbench verify` finds a real data set: its kind, its folder and, for one's own, its name.
+
+        A folder that the study trains on is also told how to split its clips.
+        """
+        if dataset not in self.settings["folders"]:
+            return {"dataset": dataset, "root": self.data_root}
+        place = {"dataset": FOLDER.name, "root": self.settings["folders"][dataset], "name": dataset}
+        if dataset != self.settings["train_on"]:
+            return place
+        split = self.settings["split"]
+        shares = {f"{name}_share": split[name] for name in ("validation", "test")}
+        return place | {"split_seed": split["seed"]} | shares
 
     def min_clip_size(self) -> dict[str, int]:
         """Frames, and edge in LQ pixels, that a clip must have for every network to restore it."""
@@ -80,6 +91,7 @@ def load_study(settings: dict[str, Any]) -> Study:
         "budgets": [],
         "exclude": [],
         "keep_checkpoints": False,
+        "split": SPLIT,
         "tune": None,
     }
     settings = defaults | settings
@@ -93,9 +105,12 @@ def load_study(settings: dict[str, Any]) -> Study:
     _check_writable(Path("results") / settings["study"])
     refuse_old_study(Path("results") / settings["study"])
     root = Path(settings["data_root"]) if settings["data_root"] else None
-    _require(settings["train_on"], root, source)
+    if settings["train_on"] not in settings["folders"]:
+        _require(settings["train_on"], root, source)
     datasets, left_out = [], []
     for dataset, need in settings["evaluate_on"].items():
+        if dataset in settings["folders"]:
+            continue  # with the others below
         if need == "required":
             _require(dataset, root, source)
         missing = DATA_SETS[dataset].missing(root)
@@ -110,7 +125,8 @@ def load_study(settings: dict[str, Any]) -> Study:
     for name, folder in settings["folders"].items():
         if not Path(folder).is_dir():
             raise InputError(f"{source}: folders.{name}: {folder} is not a folder; correct the path")
-        datasets.append(name)
+        if name != settings["train_on"] or settings["split"]["test"]:
+            datasets.append(name)
     if not datasets:
         raise InputError(f"{source}: evaluate_on: none of its data sets is available; name one that is")
     variants = {name: resolve_variant(settings, name) for name in settings["variants"]}
@@ -136,22 +152,37 @@ def load_study(settings: dict[str, Any]) -> Study:
 def check_settings(settings: dict[str, Any], source: str | Path) -> None:
     """Raise InputError, which names `source` and the key, where a study file has a wrong form or name."""
     check_schema(settings, "study", source)
-    check_known("data set", settings["train_on"], TRAINABLE, f"{source}: train_on")
+    folders = settings.get("folders", {})
+    check_known("data set", settings["train_on"], (*TRAINABLE, *folders), f"{source}: train_on")
     for dataset in settings["evaluate_on"]:
-        check_known("data set", dataset, SCORABLE, f"{source}: evaluate_on")
-    for name in settings.get("folders", {}):
+        check_known("data set", dataset, (*SCORABLE, *folders), f"{source}: evaluate_on")
+    for name in folders:
         if name in DATA_SETS:
             raise InputError(f"{source}: folders.{name}: is the name of a data set; choose another name")
+    _check_split(settings, source)
     for index, excluded in enumerate(settings.get("exclude", ())):
-        scored = (*settings["evaluate_on"], *settings.get("folders", ()))
+        scored = (*settings["evaluate_on"], *folders)
         check_known("data set", excluded["dataset"], scored, f"{source}: exclude.{index}.dataset")
     _check_baselines(settings, source)
     _check_metrics(settings["evaluation"]["metrics"], source)
-    check_tested(
-        settings["study"], settings["variants"], [*settings["evaluate_on"], *settings.get("folders", ())]
-    )
+    check_tested(settings["study"], settings["variants"], [*settings["evaluate_on"], *folders])
     if both := set(settings["seeds"]).intersection((settings.get("tune") or {}).get("seeds", ())):
         raise InputError(f"{source}: tune.seeds: {min(both)} is a seed of the study; choose another")
+
+
+def _check_split(settings: dict[str, Any], source: str | Path) -> None:
+    train_on, split = settings["train_on"], settings.get("split")
+    if train_on not in settings.get("folders", {}):
+        if split:
+            raise InputError(
+                f"{source}: split: {train_on} has its own split; leave it out, or train on one of folders"
+            )
+        return
+    validation, test = ((split or SPLIT)[name] for name in ("validation", "test"))
+    if validation + test >= 1:
+        raise InputError(f"{source}: split: validation and test leave no clip for training; lower them")
+    if test == 0 and train_on in settings["evaluate_on"]:
+        raise InputError(f"{source}: evaluate_on: {train_on} has no test clips at split.test 0; raise it")
 
 
 def _check_baselines(settings: dict[str, Any], source: str | Path) -> None:
@@ -206,7 +237,7 @@ def _check_metrics(metrics: list[str], source: str | Path) -> None:
 
 def _check_flow(train_on: str, variant: Variant, full: Variant, source: str) -> None:
     name = variant.variant
-    if variant.model.flow_source == "oracle" and not DATA_SETS[train_on].exact_flow:
+    if variant.model.flow_source == "oracle" and not DATA_SETS.get(train_on, FOLDER).exact_flow:
         raise InputError(
             f"{source}: variants: {name} needs exact flow, which {train_on} does not have; leave it out or "
             f"train on {' or '.join(name for name in TRAINABLE if DATA_SETS[name].exact_flow)}"
