@@ -90,9 +90,11 @@ def _write_frames(clip: Clip, folder: Path) -> tuple[int, int]:
         for first in range(0, clip.num_frames, FRAMES_AT_ONCE):
             lq, gt = clip.read(range(first, min(first + FRAMES_AT_ONCE, clip.num_frames)))
             for file, frames in ((lq_file, lq), (gt_file, gt)):
-                if first == 0:
-                    write_array_header_1_0(file, _header(clip.num_frames, frames))
-                file.write(np.ascontiguousarray(frames).data)
+                with writing(Path(file.name)):
+                    if first == 0:
+                        write_array_header_1_0(file, _header(clip.num_frames, frames))
+                    file.write(np.ascontiguousarray(frames).data)
+                    file.flush()
     return lq.shape[1], lq.shape[2]
 
 
