@@ -52,6 +52,10 @@ class NetworkConfig(Protocol):
         """The kind of attention that figures show, "none" for none."""
 
     @property
+    def published_at(self) -> str | None:
+        """Where checkpoints of the network are published, None for one's own."""
+
+    @property
     def fixed_size(self) -> str | None:
         """Why the network accepts only frames of `feat_size`, in one line; None if it accepts any size."""
 
@@ -114,6 +118,11 @@ class ModelConfig:
     def flow_source(self) -> str | None:
         """Source of the optical flow (`spynet` or `oracle`), or None if the network uses no flow."""
         return self.flow if self.feed_forward == "flow_aligned" else None
+
+    @property
+    def published_at(self) -> str | None:
+        """Where the released checkpoints are."""
+        return "https://github.com/caojiezhang/VSR-Transformer links to them"
 
     @property
     def fixed_size(self) -> str | None:
@@ -205,6 +214,11 @@ class BasicVSRConfig:
     def flow_source(self) -> str:
         """The network always estimates its own flow."""
         return "spynet"
+
+    @property
+    def published_at(self) -> str | None:
+        """Where public checkpoints are."""
+        return "https://github.com/open-mmlab/mmagic/tree/main/configs/basicvsr links to them"
 
     @property
     def fixed_size(self) -> None:

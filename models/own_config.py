@@ -75,6 +75,11 @@ class OwnConfig:
         return 0
 
     @property
+    def published_at(self) -> str | None:
+        """Nowhere that could be known here."""
+        return None
+
+    @property
     def fixed_size(self) -> None:
         """Frames may have any size."""
         return None

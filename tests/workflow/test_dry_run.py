@@ -62,6 +62,15 @@ def test_real_study_says_which_folder_is_missing_and_how_to_get_it(workflow, nam
     assert "http" in message(result)
 
 
+def test_published_study_says_where_each_missing_checkpoint_is_published(workflow):
+    workflow.study = yaml.safe_load((ROOT / "workflow" / "config" / "published.yaml").read_text())
+    result = workflow.snakemake("-n")
+    assert result.returncode != 0
+    lines = sorted(line.strip() for line in result.stdout.splitlines() if "does not exist" in line)
+    assert [line.split(": ")[1] for line in lines] == ["weights.basicvsr", "weights.full"]
+    assert "open-mmlab/mmagic" in lines[0] and "caojiezhang/VSR-Transformer" in lines[1]
+
+
 def test_default_study_is_the_paper_on_reds(workflow):
     (workflow.folder / "study.yaml").unlink(missing_ok=True)
     command = [word for word in workflow.command("-n") if word not in ("--configfile", "study.yaml")]

@@ -64,13 +64,14 @@ RESTORING = {key: STUDY.settings["evaluation"][key] for key in ("mode", "tile_ov
 
 def step_fingerprint(step, variant):
     """What the result of a step depends on besides its files; of variants, titles and questions are none of it."""
-    resolved = STUDY.trained[variant].to_dict()
+    resolved = STUDY.networks[variant].to_dict()
     settings = {
         "train_flow": {
             **STUDY.settings["flow_training"],
             "num_feat": STUDY.variants["full"].model.flow_num_feat,
         },
         "train": {key: resolved[key] for key in ("degradation", "model", "training")},
+        "import_weights": {key: resolved[key] for key in ("model", "weights")},
         "evaluate": SCORING,
         "measure_runtime": {**STUDY.settings["runtime"], **RESTORING, "model": resolved["model"]},
         "make_tables": HEADING,
@@ -125,7 +126,7 @@ def evaluations(*variants):
     """The rows of every variant, seed and data set that can be scored."""
     return [
         f"results/{STUDY.name}/evaluations/{dataset}/{variant}/seed_{seed}.csv"
-        for variant in variants or (*STUDY.baselines, *STUDY.trained)
+        for variant in variants or (*STUDY.baselines, *STUDY.networks)
         for seed in STUDY.seeds(variant)
         for dataset in STUDY.scores(variant)
     ]
@@ -134,7 +135,7 @@ def evaluations(*variants):
 def inspections():
     """What is seen inside a network of each kind of attention, with its first seed."""
     return [
-        f"results/{STUDY.name}/inspections/{dataset}/{variant}/seed_{STUDY.settings['seeds'][0]}.safetensors"
+        f"results/{STUDY.name}/inspections/{dataset}/{variant}/seed_{STUDY.seeds(variant)[0]}.safetensors"
         for variant in inspected_variants(STUDY.variants)
         for dataset in STUDY.scores(variant)
     ]
@@ -145,14 +146,27 @@ def of_each_variant(pattern):
     return expand(pattern, study=STUDY.name, variant=STUDY.variants)
 
 
+def of_each_tuned(pattern):
+    """One file for each variant whose learning rate is tuned; none where the study fixes it."""
+    return expand(
+        pattern,
+        study=STUDY.name,
+        variant={STUDY.tuned(name): None for name in STUDY.trained if STUDY.tuned(name)},
+    )
+
+
 def of_each_budget(pattern):
     """One file for each variant and budget."""
-    return expand(pattern, study=STUDY.name, variant=STUDY.trained)
+    return expand(pattern, study=STUDY.name, variant=STUDY.networks)
 
 
 def of_each_run(pattern):
     """One file for each variant, budget and seed."""
-    return expand(pattern, study=STUDY.name, variant=STUDY.trained, seed=STUDY.settings["seeds"])
+    return [
+        path
+        for variant in STUDY.networks
+        for path in expand(pattern, study=STUDY.name, variant=variant, seed=STUDY.seeds(variant))
+    ]
 
 
 def runtimes():

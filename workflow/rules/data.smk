@@ -12,7 +12,7 @@ rule resolve_variant:
     log:
         "results/{study}/logs/resolve_variant/{variant}.log",
     params:
-        variant=lambda wildcards: STUDY.trained[wildcards.variant].to_dict(),
+        variant=lambda wildcards: STUDY.networks[wildcards.variant].to_dict(),
     script:
         "../scripts/resolve_variant.py"
 
@@ -100,7 +100,9 @@ rule all_data_is_good:
         expand(
             "results/{study}/data/{dataset}/manifest.json",
             study=STUDY.name,
-            dataset=dict.fromkeys((STUDY.settings["train_on"], *STUDY.datasets)),
+            dataset=dict.fromkeys(
+                (*([STUDY.settings["train_on"]] if STUDY.trained else []), *STUDY.datasets)
+            ),
         ),
     output:
         touch("results/{study}/data/all_is_good"),

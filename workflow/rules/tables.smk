@@ -3,13 +3,18 @@
 #        results/{study}/figures/     each figure as SVG and PNG
 #        results/{study}/report.html  the study's questions and answers on one page
 #        results/{study}/wandb/       the study as W&B runs
-FIGURES = figures_of(STUDY.variants, budgets=bool(STUDY.shorter), tuning=bool(STUDY.settings["tune"]))
+FIGURES = figures_of(
+    STUDY.variants,
+    budgets=bool(STUDY.shorter),
+    tuning=bool(STUDY.settings["tune"]),
+    training=bool(STUDY.trained),
+)
 MEASURED = {
     "evaluations": evaluations(),
     "configs": of_each_budget("results/{study}/configs/{variant}.yaml"),
     "runtimes": runtimes(),
     "provenance": of_each_run("results/{study}/runs/{variant}/seed_{seed}/provenance.json"),
-    "tuning": of_each_variant("results/{study}/tuning/{variant}.json") if STUDY.settings["tune"] else [],
+    "tuning": of_each_tuned("results/{study}/tuning/{variant}.json"),
     "manifests": expand(
         "results/{study}/data/{dataset}/manifest.json", study=STUDY.name, dataset=STUDY.datasets
     ),

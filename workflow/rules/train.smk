@@ -1,6 +1,6 @@
 # Needs: resolved variants and frame stores (data.smk).
 # Gives: results/{study}/flow/weights.safetensors                        SPyNet's start weights
-#        results/{study}/runs/{variant}/seed_{seed}/weights.safetensors  with provenance.json beside it
+#        results/{study}/runs/{variant}/seed_{seed}/weights.safetensors  trained or imported, with provenance.json beside it
 # Checkpoints and train.jsonl lie in the same folders but are no outputs: Snakemake deletes those at each start.
 TRAIN_ON = STUDY.settings["train_on"]
 KEEPING = ["--keep-checkpoints"] if STUDY.settings["keep_checkpoints"] else []
@@ -81,6 +81,28 @@ rule train:
     shell:
         "exec vsrbench train --config {input.config:q} --seed {wildcards.seed} --store {input.store:q}"
         " --validation-store {input.validation_store:q} {params.options:q} --out {output.weights:q} --log {log:q}"
+
+
+if STUDY.loaded:
+
+    rule import_weights:
+        "Take the weights of a variant from a checkpoint that was trained elsewhere."
+        input:
+            config=ancient("results/{study}/configs/{variant}.yaml"),
+            fingerprint="results/{study}/fingerprints/import_weights/{variant}.txt",
+            weights=lambda wildcards: STUDY.loaded[wildcards.variant].weights,
+        output:
+            weights="results/{study}/runs/{variant}/seed_{seed}/weights.safetensors",
+            provenance="results/{study}/runs/{variant}/seed_{seed}/provenance.json",
+        log:
+            "results/{study}/logs/import_weights/{variant}_seed_{seed}.log",
+        wildcard_constraints:
+            variant="|".join(STUDY.loaded),
+        shell:
+            "vsrbench import-weights --config {input.config:q} --weights {input.weights:q} --out {output.weights:q}"
+            " --log {log:q}"
+
+    ruleorder: import_weights > train
 
 
 use rule train as train_with_rate with:

@@ -159,6 +159,16 @@ def _parser() -> argparse.ArgumentParser:
     option("--out", type=Path, required=True)
 
     option = add(
+        "import-weights",
+        "training.import_weights",
+        "import_weights",
+        "Take a network's weights from a checkpoint that was trained elsewhere.",
+    )
+    option("--config", type=Path, required=True, help="resolved variant")
+    option("--weights", type=Path, required=True, help="released checkpoint, or the weights of a run")
+    option("--out", type=Path, required=True)
+
+    option = add(
         "train",
         "training.finished_run",
         "train_and_tidy",

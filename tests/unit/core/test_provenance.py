@@ -47,7 +47,10 @@ def test_comment_docstring_and_blank_lines_change_nothing(project):
             "models/attention.py",
             "class ",
             "CONSTANT = 2\n\n\nclass ",
-            {"train", "gate", "evaluate", "inspect", "measure_runtime", "restore", "make_figures"},
+            {
+                *("train", "import_weights", "gate", "evaluate", "inspect", "measure_runtime", "restore"),
+                "make_figures",
+            },
         ),
         ("vsrbench/evaluation/metrics.py", "import cv2", "CONSTANT = 2\nimport cv2", {"gate", "evaluate"}),
         (
@@ -60,7 +63,7 @@ def test_comment_docstring_and_blank_lines_change_nothing(project):
             "models/state_dicts.py",
             "int(layer) // 2",
             "int(layer) // 3",
-            {"train_flow", "import_flow", "train", "restore"},
+            {"train_flow", "import_flow", "import_weights", "train", "restore"},
         ),
         ("vsrbench/core/provenance.py", "import ast", "import ast\n\nCONSTANT = 2", set()),
     ],
@@ -70,6 +73,13 @@ def test_an_edit_touches_the_steps_that_depend_on_it(project, file, old, new, to
     before = digests()
     project(file, old, new)
     assert changed(before) == touched
+
+
+def test_names_of_released_weights_matter_where_those_are_imported(project, monkeypatch, tmp_path):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    before = digests()
+    project("models/official.py", "^extraction", "^features")
+    assert changed(before) == {"import_weights"}
 
 
 def test_saving_and_accounting_repeat_nothing(project):

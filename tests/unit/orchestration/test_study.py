@@ -73,6 +73,23 @@ def test_a_study_that_claims_name_must_have_their_variants(settings):
         load_study(settings | {"study": "aliased"})
 
 
+def test_loaded_networks_are_not_trained(settings):
+    Path("full.pth").touch()
+    Path("fcsa.pth").touch()
+    study = load_study(settings | {"weights": {"fcsa": "fcsa.pth"}, "budgets": [4], "tune": TUNE})
+    assert list(study.loaded) == ["fcsa"] and study.seeds("fcsa") == [0] and study.seeds("full") == [1, 2]
+    assert list(study.trained) == ["full", "oracle_flow", "full_at_4", "oracle_flow_at_4"]
+    assert list(study.networks) == ["full", "fcsa", "oracle_flow", "full_at_4", "oracle_flow_at_4"]
+
+
+def test_a_study_without_training_needs_no_training_data(settings):
+    Path("full.pth").touch()
+    loaded = {"variants": ["full"], "weights": {"full": "full.pth"}, "train_on": "reds"}
+    assert not load_study(settings | loaded).trained
+    with pytest.raises(InputError, match="reds needs the folder"):
+        load_study(settings | loaded | {"variants": ["full", "fcsa"]})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -107,6 +124,15 @@ def test_a_study_that_claims_name_must_have_their_variants(settings):
             },
             "evaluate_on: mine has no test clips at split.test 0; raise it",
         ),
+        (
+            {"weights": {"two_heads": "clips"}},
+            "weights: unknown variant of the study 'two_heads'; expected one",
+        ),
+        (
+            {"weights": {"full": "VSR_REDS4.pth"}},
+            r"weights.full: VSR_REDS4.pth does not exist; get it \(https://github.com/caojiezhang/VSR-Transfor",
+        ),
+        ({"weights": {"full": "x"}, "budgets": [4]}, "budgets: full is loaded, so it has one budget; leave"),
         ({"baselines": ["lanczos"]}, "baselines: unknown baseline 'lanczos'; expected one of bicubic"),
         ({"baselines": []}, "baselines: bicubic is missing; the gate"),
         ({"variants": ["full", "bicubic"]}, "variants: bicubic is a baseline; list it under baselines"),

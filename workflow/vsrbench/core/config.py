@@ -147,6 +147,7 @@ class Variant:
     model: NetworkConfig
     training: TrainingConfig
     shortened: str | None = None  # the variant of which this is a shorter training, if it is one
+    weights: str | None = None  # the checkpoint that it is loaded from; None if it is trained
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain YAML types, in the order of the fields."""
@@ -330,6 +331,7 @@ def _build(
             degradation=study["degradation"],
             model=network_config(sections["model"]),
             training=TrainingConfig(**sections["training"]),
+            weights=study.get("weights", {}).get(name),
         )
     except (TypeError, ValueError) as error:
         where = "ablations/full.yaml with its overrides" if name == "full" else f"ablations/{name}.yaml"

@@ -25,6 +25,7 @@ STEPS = {
     "store": "vsrbench.data.store_frames",
     "train_flow": "vsrbench.training.train_flow",
     "import_flow": "vsrbench.training.train_flow",
+    "import_weights": "vsrbench.training.import_weights",
     "train": "vsrbench.training.train_vsr",
     "choose_learning_rate": "vsrbench.training.tuning",
     "gate": "vsrbench.evaluation.gate",
@@ -39,6 +40,7 @@ STEPS = {
 
 # Files of the repository that a step reads, besides its code.
 _READS = {
+    "import_weights": ["models/official.py"],  # neutral elsewhere
     "verify": ["workflow/reference/clips.csv"],
     "gate": ["workflow/reference/anchors.csv"],
     "make_tables": ["workflow/reference/published_*", "ablations/claims.yaml"],

@@ -139,7 +139,7 @@ def _describe(variant: Variant, options: RestoreOptions) -> dict[str, str | int]
         **method,
         "tile_overlap": overlap if method["mode"] == "tiled" else "",
         "num_frames": variant.model.num_frames,
-        "trained_on": variant.degradation,
+        "trained_on": "" if variant.weights else variant.degradation,
         "config_digest": config_digest(variant.to_dict()),
     }
 

@@ -66,7 +66,8 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None, memory: float
     settings = read_yaml(study)
     check_settings(settings, study)
     variants = [resolve_variant(settings, name) for name in settings["variants"]]
-    variants += [at_budget(variant, n) for n in sorted(settings.get("budgets", ())) for variant in variants]
+    trained = [variant for variant in variants if not variant.weights]
+    variants += [at_budget(variant, n) for n in sorted(settings.get("budgets", ())) for variant in trained]
     full = next(variant for variant in variants if variant.variant == "full")
     if memory is not None:
         print(_what_fits([variant for variant in variants if not variant.shortened], gpus, memory))
@@ -85,8 +86,8 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None, memory: float
 
 
 def _row(settings: dict[str, Any], variant: Variant, gpus: int, calibration: Calibration) -> list:
-    training, seeds = variant.training, len(settings["seeds"])
-    trainings = seeds + (0 if variant.shortened else _sweep(settings))
+    training, seeds = variant.training, 1 if variant.weights else len(settings["seeds"])
+    trainings = _trainings(settings, variant)
     cost = training_cost(variant)
     hours = calibration.hours(training.iterations * training.batch_size * cost.operations)
     datasets = [name for name in settings["evaluate_on"] if name in DATA_SETS and _scores(variant, name)]
@@ -106,8 +107,14 @@ def _row(settings: dict[str, Any], variant: Variant, gpus: int, calibration: Cal
 
 
 def _trains_flow(settings: dict[str, Any], variants: list[Variant]) -> bool:
-    uses = any(variant.model.flow_source == "spynet" for variant in variants)
+    uses = any(variant.model.flow_source == "spynet" for variant in variants if not variant.weights)
     return uses and not settings.get("flow_weights")
+
+
+def _trainings(settings: dict[str, Any], variant: Variant) -> int:
+    if variant.weights:
+        return 0
+    return len(settings["seeds"]) + (0 if variant.shortened else _sweep(settings))
 
 
 def _sweep(settings: dict[str, Any]) -> int:
@@ -199,7 +206,8 @@ def _disk(settings: dict[str, Any], variants: list[Variant]) -> str:
     """Say what checkpoints and frame stores take, in GiB."""
     checkpoints, weights = {}, {}
     for variant in variants:
-        trainings = len(settings["seeds"]) + (0 if variant.shortened else _sweep(settings))
+        if not (trainings := _trainings(settings, variant)):
+            continue
         copies = 3 + (variant.training.ema_decay is not None)  # weights, two moments, and their average
         size = training_cost(variant).parameter_bytes
         checkpoints[variant.variant] = trainings, (KEPT + 1) * copies * size / GIB
@@ -207,9 +215,11 @@ def _disk(settings: dict[str, Any], variants: list[Variant]) -> str:
     if settings.get("keep_checkpoints"):
         kept = f"{sum(number * size for number, size in checkpoints.values()):.1f} GiB of checkpoints"
     else:
-        largest = max(size for _, size in checkpoints.values())
+        largest = max((size for _, size in checkpoints.values()), default=0.0)
         kept = f"up to {largest:.1f} GiB of checkpoints for each training that runs"
-    stored = {settings["train_on"], *(["photo_motion"] if _trains_flow(settings, variants) else [])}
+    stored = {settings["train_on"]} if checkpoints else set()
+    if _trains_flow(settings, variants):
+        stored.add("photo_motion")
     stores = sum(_store_bytes(settings, name) for name in stored) / GIB
     return f"Disk: {kept}, {sum(weights.values()):.1f} GiB of weights, {stores:.1f} GiB of frame stores."
 

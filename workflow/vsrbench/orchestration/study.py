@@ -34,9 +34,19 @@ class Study:
     left_out: tuple[str, ...]  # data sets that were to be scored if present, and where they would lie
 
     @property
-    def trained(self) -> dict[str, Variant]:
-        """Every network that is trained for the table: the variants at every budget."""
+    def networks(self) -> dict[str, Variant]:
+        """Every network of the table: the variants at every budget, and those loaded from checkpoints."""
         return self.variants | self.shorter
+
+    @property
+    def loaded(self) -> dict[str, Variant]:
+        """The variants that are loaded from a checkpoint instead of trained."""
+        return {name: variant for name, variant in self.variants.items() if variant.weights}
+
+    @property
+    def trained(self) -> dict[str, Variant]:
+        """Every network that the study trains: the other variants at every budget."""
+        return {name: variant for name, variant in self.networks.items() if not variant.weights}
 
     def tuned(self, variant: str) -> str | None:
         """Return the variant whose learning rate is tuned for `variant`; None if the study fixes it."""
@@ -44,13 +54,13 @@ class Study:
 
     def scores(self, variant: str) -> tuple[str, ...]:
         """Return the data sets that `variant` can be scored on: only generated clips have exact flow."""
-        if variant in self.trained and self.trained[variant].model.flow_source == "oracle":
+        if variant in self.networks and self.networks[variant].model.flow_source == "oracle":
             return tuple(dataset for dataset in self.datasets if self.data_set(dataset).exact_flow)
         return self.datasets
 
     def seeds(self, name: str) -> list[int]:
-        """Return the seeds that a variant or baseline is scored with."""
-        return [SEED] if name in BASELINES else self.settings["seeds"]
+        """Return the seeds that a network or baseline is scored with; one that is not trained has none."""
+        return [SEED] if name in BASELINES or name in self.loaded else self.settings["seeds"]
 
     def data_set(self, name: str) -> DataSet:
         """Return the entry of a data set; the study's own folders share the entry `folder`."""
@@ -93,6 +103,7 @@ def load_study(settings: dict[str, Any]) -> Study:
         "keep_checkpoints": False,
         "split": SPLIT,
         "tune": None,
+        "weights": {},
     }
     settings = defaults | settings
     for key, variable in (("data_root", "VSRBENCH_DATA"), ("lpips_weights", "VSRBENCH_LPIPS_WEIGHTS")):
@@ -105,7 +116,9 @@ def load_study(settings: dict[str, Any]) -> Study:
     _check_writable(Path("results") / settings["study"])
     refuse_old_study(Path("results") / settings["study"])
     root = Path(settings["data_root"]) if settings["data_root"] else None
-    if settings["train_on"] not in settings["folders"]:
+    _check_weights(settings, source)
+    trains = set(settings["variants"]) > set(settings["weights"])
+    if trains and settings["train_on"] not in settings["folders"]:
         _require(settings["train_on"], root, source)
     datasets, left_out = [], []
     for dataset, need in settings["evaluate_on"].items():
@@ -132,11 +145,13 @@ def load_study(settings: dict[str, Any]) -> Study:
     variants = {name: resolve_variant(settings, name) for name in settings["variants"]}
     for name, variant in variants.items():
         _check_scoring(settings["evaluation"], name, variant, source)
-        _check_flow(settings["train_on"], variant, variants["full"], source)
+        if not variant.weights:
+            _check_flow(settings["train_on"], variant, variants["full"], source)
         if PHOTO_MOTION in (settings["train_on"], *datasets):
             _check_window(settings["photo_motion"], name, variant, source)
     _check_sizes(settings, variants, source)
-    shorter = [at_budget(variant, n) for n in sorted(settings["budgets"]) for variant in variants.values()]
+    trained = [variant for variant in variants.values() if not variant.weights]
+    shorter = [at_budget(variant, n) for n in sorted(settings["budgets"]) for variant in trained]
     return Study(
         name=settings["study"],
         settings=settings,
@@ -159,6 +174,10 @@ def check_settings(settings: dict[str, Any], source: str | Path) -> None:
     for name in folders:
         if name in DATA_SETS:
             raise InputError(f"{source}: folders.{name}: is the name of a data set; choose another name")
+    for name in settings.get("weights", {}):
+        check_known("variant of the study", name, settings["variants"], f"{source}: weights")
+    if "full" in settings.get("weights", {}) and settings.get("budgets"):
+        raise InputError(f"{source}: budgets: full is loaded, so it has one budget; leave them out")
     _check_split(settings, source)
     for index, excluded in enumerate(settings.get("exclude", ())):
         scored = (*settings["evaluate_on"], *folders)
@@ -168,6 +187,17 @@ def check_settings(settings: dict[str, Any], source: str | Path) -> None:
     check_tested(settings["study"], settings["variants"], [*settings["evaluate_on"], *folders])
     if both := set(settings["seeds"]).intersection((settings.get("tune") or {}).get("seeds", ())):
         raise InputError(f"{source}: tune.seeds: {min(both)} is a seed of the study; choose another")
+
+
+def _check_weights(settings: dict[str, Any], source: str) -> None:
+    missing = []
+    for name, path in settings["weights"].items():
+        if not Path(path).is_file():
+            where = resolve_variant(settings, name).model.published_at
+            remedy = f"get it ({where}), or correct the path" if where else "correct the path"
+            missing.append(f"{source}: weights.{name}: {path} does not exist; {remedy}")
+    if missing:
+        raise InputError("\n".join(missing))
 
 
 def _check_split(settings: dict[str, Any], source: str | Path) -> None:

@@ -68,6 +68,7 @@ def list_trainings(name: str, results: Path) -> list[Training]:
 
 def _asked_for(study: Path, settings: dict[str, Any]) -> Iterator[Training]:
     variants = [resolve_variant(settings, name) for name in settings["variants"]]
+    variants = [variant for variant in variants if not variant.weights]
     shorter = [at_budget(variant, n) for n in sorted(settings.get("budgets", ())) for variant in variants]
     if not settings.get("flow_weights") and any(each.model.flow_source == "spynet" for each in variants):
         yield _flow(study, settings["flow_training"]["iterations"])
@@ -86,6 +87,8 @@ def _begun(study: Path) -> Iterator[Training]:
     seeds = list(dict.fromkeys(int(folder.name.removeprefix("seed_")) for folder in folders))
     for config in sorted(study.glob("configs/*.yaml")):
         variant = read_yaml(config)
+        if variant.get("weights"):
+            continue
         for seed in seeds:
             yield _run(study, variant["variant"], seed, variant["training"]["iterations"])
 

@@ -151,6 +151,8 @@ def _run(run: Path):
     for mirror in run.parents[2].glob(f"wandb/offline-run-*-{run.parent.name}-{run.name}-*"):
         yield f"    W&B run {mirror.name.split('-', 3)[3]}"
     yield f"    on {machine.get('device')} ({machine.get('processor')}) of {machine.get('host')}"
+    if "source" in facts:
+        yield f"    loaded from {facts['source']}, sha256 {facts['sha256']}"
     yield f"    {facts.get('device_hours')} device-hours, ended {facts.get('ended')}"
 
 

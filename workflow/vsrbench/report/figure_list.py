@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from vsrbench.core.config import Variant
 
 
-def figures_of(variants: Mapping[str, Variant], *, budgets: bool = False, tuning: bool = False) -> list[str]:
+def figures_of(
+    variants: Mapping[str, Variant], *, budgets: bool = False, tuning: bool = False, training: bool = True
+) -> list[str]:
     """Names in the order of the report; flow and attention only where the study has them to show.
 
-    `budgets`: it has more than one training budget. `tuning`: it chooses learning rates."""
+    `budgets`: it has more than one training budget. `tuning`: it chooses learning rates. `training`: it
+    trains at all."""
     has_attention = any(variant.model.attention != "none" for variant in variants.values())
     figures = {
         "differences": True,
@@ -21,7 +24,7 @@ def figures_of(variants: Mapping[str, Variant], *, budgets: bool = False, tuning
         "clips": True,
         "budgets": budgets,
         "tuning": tuning,
-        "training": True,
+        "training": training,
     }
     return [name for name, shown in figures.items() if shown]
 

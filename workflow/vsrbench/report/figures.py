@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from models.baselines import BASELINES
+from vsrbench.core.config import load_variant
 from vsrbench.core.lineage import check, origin
 from vsrbench.core.metric_table import METRICS
 from vsrbench.data.registry import headline_metric
@@ -23,6 +24,7 @@ from vsrbench.report.frame_figures import draw_comparison, draw_errors, draw_pro
 from vsrbench.report.network_figures import draw_attention, draw_flow, find_inspections
 from vsrbench.report.tables import budget_table, tidy_table, wide_table
 from vsrbench.results.run_records import read_history
+from vsrbench.results.statistics import pair
 from vsrbench.results.study_results import Exclusion, Results, StudyFiles, read_results, run_of
 
 
@@ -33,13 +35,12 @@ def make_figures(
 
     Restored frames lie in the folders named like the evaluations, training logs beside the provenance.
     """
-    logs = {run_of(path): path.with_name("train.jsonl") for path in files.provenance}
+    logs = _training_logs(files)
     frames = [path.with_suffix("") for path in files.evaluations if path.with_suffix("").is_dir()]
     made = origin("make_figures", *files.measured, *files.inspections, *logs.values(), *frames)
     check(*logs.values(), *frames)
     results = read_results(files, margin, exclude)
     tidy = tidy_table(results)
-    logs = {run_of(path): path.with_name("train.jsonl") for path in files.provenance}
     logs = {run: log for run, log in logs.items() if run[0] in results.variants}
     examples = find_examples(results, files)
     seen = find_inspections(examples, files.inspections)
@@ -56,7 +57,8 @@ def make_figures(
         "tuning": partial(draw_tuning, results.tuning),
         "training": partial(draw_training, logs),
     }
-    for name in figures_of(results.variants, budgets=bool(results.shorter), tuning=bool(results.tuning)):
+    parts = {"budgets": results.shorter, "tuning": results.tuning, "training": logs}
+    for name in figures_of(results.variants, **{part: bool(found) for part, found in parts.items()}):
         drawing[name](folder / name)
         made.record(*((folder / name).with_suffix(suffix) for suffix in (".svg", ".png")))
 
@@ -122,6 +124,13 @@ def pareto_front(cost: pd.Series, score: pd.Series) -> tuple[np.ndarray, np.ndar
     return costs[best], scores[best]
 
 
+def _training_logs(files: StudyFiles) -> dict[tuple[str, int], Path]:
+    """Return the log of each (variant, seed) that was trained, and not loaded from a checkpoint."""
+    loaded = {path.stem for path in files.configs if load_variant(path).weights}
+    runs = {run_of(path): path.with_name("train.jsonl") for path in files.provenance}
+    return {run: log for run, log in runs.items() if run[0] not in loaded}
+
+
 def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
     """Every variant's training beside the full model's: mean over seeds, band from the lowest to the highest.
 
@@ -145,6 +154,8 @@ def draw_training(logs: dict[tuple[str, int], Path], path: Path) -> None:
         panels = _panels(figure, len(variants), rows, columns)
         for axes, variant in zip(panels, variants, strict=True):
             for name in dict.fromkeys(("full", variant)):
+                if name not in curves:  # it was not trained here
+                    continue
                 low, high = curves[name].min(axis=1), curves[name].max(axis=1)
                 axes.fill_between(
                     low.index, low, high, color=plot_style.colour(name), alpha=0.25, linewidth=0
@@ -271,7 +282,7 @@ def draw_clips(results: Results, path: Path) -> None:
             for height, name in enumerate(names):
                 if name not in scores.index:
                     continue
-                differences = scores.loc[name] - scores.loc["full"]
+                differences = pair(*(cast("pd.DataFrame", scores.loc[each]) for each in (name, "full")))
                 spots = height + np.linspace(-0.28, 0.28, differences.shape[1] + 2)[1:-1]
                 many = len(spots) > 99  # an SVG of a data set's clips would be megabytes
                 low, high = differences.min(), differences.max()

@@ -30,6 +30,7 @@ def find_remarks(results: Results, tidy: pd.DataFrame) -> list[Remark]:
         _excluded,
         _how_averaged,
         _how_compared,
+        _loaded,
         _seeds,
         _tuning,
         _unstable,
@@ -96,6 +97,18 @@ def _how_compared(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         yield Remark(f"Seeds that would settle what is open, if means and spreads stay: {listed}.")
 
 
+def _loaded(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
+    loaded = {(name, seed): run for (name, seed), run in results.runs.items() if name in results.untrained}
+    if loaded:
+        listed = ", ".join(
+            f"{name} from {run['source']} (sha256 {run['sha256'][:12]})" for (name, _), run in loaded.items()
+        )
+        yield Remark(
+            f"Loaded from a checkpoint, not trained here: {listed}.",
+            _rows(results, [name for name, _ in loaded]),
+        )
+
+
 def _for_other_clips(compared: pd.DataFrame) -> Iterator[Remark]:
     """Whether what holds on these clips holds for others too."""
     known = compared[compared["low_any_clip"].notna()]
@@ -118,7 +131,7 @@ def _unstable(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     """Networks whose scores vary between seeds far more than is usual in the study."""
     headline = tidy[tidy["headline"] & (tidy["seeds"] >= MIN_SEEDS)].droplevel("metric")
     for dataset, rows in cast("Iterable[tuple[str, pd.DataFrame]]", headline.groupby("dataset")):
-        spread = rows["spread"].droplevel("dataset").drop(list(BASELINES), errors="ignore")
+        spread = rows["spread"].droplevel("dataset").drop(results.untrained, errors="ignore")
         found = spread.index[spread > UNSTABLE * spread.median()]
         if len(found):
             yield Remark(
@@ -132,7 +145,7 @@ def _seeds(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     seeds = (
         results.rows.groupby(["dataset", "variant"])["seed"]
         .nunique()
-        .drop(list(BASELINES), level="variant", errors="ignore")
+        .drop(results.untrained, level="variant", errors="ignore")
     )
     for number, rows in seeds[seeds < seeds.max()].groupby(seeds):
         yield Remark(f"Only {number} of {seeds.max()} seeds.", tuple(rows.index))
@@ -263,7 +276,8 @@ def _disturbed_times(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
 
 def _mixtures(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
     """More than one code, machine, budget or way of inference behind one table."""
-    runs, networks = results.runs.values(), results.rows[~results.rows["variant"].isin(list(BASELINES))]
+    runs = [run for (name, _), run in results.runs.items() if name not in results.untrained]
+    networks = results.rows[~results.rows["variant"].isin(list(BASELINES))]
     kinds = {
         "training code (digests)": {run.get("code_digest") for run in runs},
         "evaluation code (digests)": set(results.rows["code_digest"]),
@@ -274,6 +288,7 @@ def _mixtures(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
         "training budget (iterations x batch)": {
             f"{variant.training.iterations} x {variant.training.batch_size}"
             for variant in results.variants.values()
+            if not variant.weights
         },
     }
     for kind, found in kinds.items():

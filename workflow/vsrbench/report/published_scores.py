@@ -88,7 +88,9 @@ def reduced_settings(full: Variant) -> str:
     """
     ours, published = _settings(full), _released(full.train_on)
     return ", ".join(
-        f"{key} {ours[key]:,} of {published[key]:,}" for key in _SCALE if ours[key] < published[key]
+        f"{key} {ours[key]:,} of {published[key]:,}"
+        for key in _SCALE
+        if key in ours and ours[key] < published[key]
     )
 
 
@@ -97,7 +99,13 @@ def _departures(results: Results, dataset: str) -> str:
     full, recipe = results.variants["full"], _RECIPE_BEHIND[NAMES[dataset]]
     ours, published = _settings(full), _released(recipe)
     found = [f"trained on {full.train_on}, not {recipe}"] if full.train_on != recipe else []
-    found += [f"{key} {ours[key]:,}, not {published[key]:,}" for key in _SCALE if ours[key] != published[key]]
+    if full.weights:
+        found = ["loaded, so its training is not known here"]
+    found += [
+        f"{key} {ours[key]:,}, not {published[key]:,}"
+        for key in _SCALE
+        if key in ours and ours[key] != published[key]
+    ]
     rows = results.rows[(results.rows["dataset"] == dataset) & (results.rows["variant"] == "full")]
     overlap = str(full.model.feat_size // 2)
     for column, released, unit in (
@@ -114,6 +122,8 @@ def _departures(results: Results, dataset: str) -> str:
 
 
 def _settings(variant: Variant) -> dict[str, int]:
+    if variant.weights:
+        return asdict(variant.model)
     return asdict(variant.model) | asdict(variant.training)
 
 

@@ -103,7 +103,7 @@ def _training(
     record = Record(
         name=f"{name}-seed_{seed}",
         group=name,
-        job_type="train",
+        job_type="loaded" if variant.get("weights") else "train",
         identity={key: variant[key] for key in ("study", "degradation", "model", "training")},
         config=variant | {"seed": seed},
         tags=[variant["study"], variant["degradation"]],

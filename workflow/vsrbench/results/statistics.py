@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from models.baselines import BASELINES
+from models.baselines import SEED
 from vsrbench.core.metric_table import INFINITE, METRICS
 
 CONFIDENCE = 0.95
@@ -112,7 +112,7 @@ def compare_with_full(
     found = {}
     for dataset, metric, scores in _score_tables(clips):
         for variant in [name for name in scores if name != "full" and "full" in scores]:
-            paired = pair(scores[variant], scores["full"], scored_once=variant in BASELINES)
+            paired = pair(scores[variant], scores["full"])
             if paired.size:
                 groups = [(sources or {}).get((dataset, clip), clip) for clip in paired.columns]
                 estimate = estimate_effect(paired.to_numpy(float), groups)
@@ -214,12 +214,19 @@ def _score_tables(clips: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, pd.
             )
 
 
-def pair(scores: pd.DataFrame, others: pd.DataFrame, *, scored_once: bool = False) -> pd.DataFrame:
+def pair(scores: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """Subtract `others` from `scores`, both tables of seeds x clips, over the seeds and clips that both have.
 
-    What was `scored_once`, having no seeds, is compared with every seed of the others.
+    What was scored once, having no seeds, is compared with every seed of the other.
     """
-    return _complete((scores.iloc[0] if scored_once else scores) - others)
+    if scored_once(scores):
+        return _complete(scores.iloc[0] - others)
+    return _complete(scores - (others.iloc[0] if scored_once(others) else others))
+
+
+def scored_once(scores: pd.DataFrame) -> bool:
+    """Tell whether a table of seeds x clips is of what has no seeds: a baseline, or loaded weights."""
+    return [*scores.dropna(how="all").index] == [SEED]
 
 
 def _complete(differences: pd.DataFrame) -> pd.DataFrame:
@@ -293,15 +300,13 @@ def _possibly_best(scores: Mapping[str, pd.DataFrame], higher_is_better: bool) -
 
 
 def _p_of_lead(scores: Mapping[str, pd.DataFrame], name: str, other: str, higher_is_better: bool) -> float:
-    """One-sided p-value of `name` leading `other`; 0 or 1 between two baselines, which have no seeds."""
-    if other in BASELINES and name not in BASELINES:
-        return 1 - _p_of_lead(scores, other, name, higher_is_better)
-    paired = pair(scores[name], scores[other], scored_once=name in BASELINES)
+    """One-sided p-value of `name` leading `other`; 0 or 1 between two that have no seeds."""
+    paired = pair(scores[name], scores[other])
     if paired.empty:
         return np.nan
     estimate = estimate_effect(paired.to_numpy(float))
     leads = (estimate.difference > 0) == higher_is_better
-    p = 0.0 if other in BASELINES else float(estimate.p)
+    p = 0.0 if scored_once(scores[name]) and scored_once(scores[other]) else float(estimate.p)
     return p / 2 if leads else 1 - p / 2
 
 

@@ -118,6 +118,11 @@ class Results:
         return list(self.rows["dataset"].unique())
 
     @property
+    def untrained(self) -> list[str]:
+        """What no training of this study is behind: the baselines, and variants loaded from checkpoints."""
+        return [*BASELINES, *(name for name, variant in self.variants.items() if variant.weights)]
+
+    @property
     def disturbed(self) -> dict[str, str]:
         """By variant, what disturbed the measurement of its runtime; other variants' were undisturbed."""
         reasons = {name: facts.get("disturbed") for name, facts in self.runtimes.items()}
