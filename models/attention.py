@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models.blocks import conv3x3, per_frame, select_frames
 from models.config import ModelConfig
+from models.matched_size import attention_width
 
 
 def cut_patches(x: Tensor, patch_size: int, num_heads: int) -> Tensor:
@@ -67,17 +68,18 @@ class ConvolutionalAttention(nn.Module):
 class FullyConnectedAttention(nn.Module):
     """ViT's self-attention: cut the patches first, then project each token by D x D matrices without bias.
 
-    With 64 channels and 8 x 8 patches it has 67.1 M parameters, against 0.075 M of the convolutional one.
+    With 64 channels and 8 x 8 patches it has 67.1 M parameters, against 0.075 M of the convolutional one; of
+    matched size, its projections are to 5 values.
     """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        d = config.num_feat * config.patch_size**2
+        d, width = config.num_feat * config.patch_size**2, attention_width(config)
         self.patch_size, self.num_heads = config.patch_size, config.num_heads
-        self.query = nn.Linear(d, d, bias=False)
-        self.key = nn.Linear(d, d, bias=False)
-        self.value = nn.Linear(d, d, bias=False)
-        self.output = nn.Linear(d, d, bias=False)
+        self.query = nn.Linear(d, width, bias=False)
+        self.key = nn.Linear(d, width, bias=False)
+        self.value = nn.Linear(d, width, bias=False)
+        self.output = nn.Linear(width, d, bias=False)
 
     def forward(self, x: Tensor, output_indices: Sequence[int]) -> Tensor:
         """Map features (n, t, c, h, w) to (n, len(output_indices), c, h, w)."""

@@ -11,6 +11,7 @@ CHOICES = {
     "flow": ("spynet", "oracle"),
     "positional_encoding": ("none", "as_released", "sinusoidal_3d", "learned"),
     "norm": ("spatial_affine", "channel"),
+    "size": ("natural", "matched"),
 }
 
 
@@ -86,6 +87,7 @@ class ModelConfig:
     flow_num_feat: int = 64  # channels of the widest layer of a SPyNet level
     positional_encoding: str = "as_released"
     norm: str = "spatial_affine"
+    size: str = "natural"  # matched: a changed layer gets the width at which it is of the full one's size
 
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.attention import cut_patches, join_patches
 from models.blocks import SLOPE, ResidualStack, merge_frames
 from models.config import ModelConfig
+from models.matched_size import feed_forward_width
 from models.optical_flow import warp
 
 Flows = tuple[Tensor, Tensor]
@@ -28,10 +29,10 @@ class UnalignedFeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        c, blocks = config.num_feat, config.num_feed_forward_blocks
-        self.backward_stack = ResidualStack(c + 3, c, blocks)
-        self.forward_stack = ResidualStack(c + 3, c, blocks)
-        self.fusion = nn.Conv2d(2 * c, c, 1)
+        c, width, blocks = config.num_feat, feed_forward_width(config), config.num_feed_forward_blocks
+        self.backward_stack = ResidualStack(c + 3, width, blocks)
+        self.forward_stack = ResidualStack(c + 3, width, blocks)
+        self.fusion = nn.Conv2d(2 * width, c, 1)
 
     def forward(
         self, before: Tensor, output: Tensor, after: Tensor, lq: Tensor, flows: Flows | None
@@ -68,9 +69,9 @@ class TokenWiseFeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        d = config.num_feat * config.patch_size**2
+        d, width = config.num_feat * config.patch_size**2, feed_forward_width(config)
         self.patch_size = config.patch_size
-        self.layers = nn.Sequential(nn.Linear(d, d), nn.ReLU(inplace=True), nn.Linear(d, d))
+        self.layers = nn.Sequential(nn.Linear(d, width), nn.ReLU(inplace=True), nn.Linear(width, d))
 
     def forward(
         self, before: Tensor, output: Tensor, after: Tensor, lq: Tensor, flows: Flows | None

@@ -38,6 +38,7 @@ PARTS = {
     "flow": r"spynet\.",
     "positional_encoding": r"positional_encoding\.",
     "norm": r"blocks\.\d+\.norm\d\.",
+    "size": r"(?!)",  # of the layer that is changed besides
 }
 
 # Parameters at the published size, each by hand: D = 64 * 8 * 8 = 4096 values a token, 5 blocks.
@@ -47,6 +48,12 @@ PARAMETERS = {
     "token_wise_ffn": 32_564_335 + 5 * (2 * 4096**2 + 2 * 4096 - 4_516_928) - 1_440_300,
     "fcsa_token_wise": 32_564_335 + 5 * (6 * 4096**2 + 2 * 4096 - 75_136 - 4_516_928) - 1_440_300,
     "unaligned_ffn": 32_564_335 - 1_440_300,
+    # Projections to 5 values; residual stacks of 66 channels; 586 hidden units.
+    "fcsa_matched": 32_564_335 + 5 * (4 * 4096 * 5 - 75_136),
+    "unaligned_ffn_matched": 32_564_335
+    - 1_440_300
+    + 5 * (2 * (9 * 67 * 66 + 66 + 60 * (9 * 66**2 + 66)) + 2 * 66 * 64 + 64 - 4_516_928),
+    "token_wise_ffn_matched": 32_564_335 - 1_440_300 + 5 * (2 * 4096 * 586 + 586 + 4096 - 4_516_928),
     "oracle_flow": 32_564_335 - 1_440_300,
     "channel_norm": 32_564_335 - 10 * 2 * (64**3 - 64),
     "no_position_information": 32_564_335 - 10 * 2 * (64**3 - 64),
