@@ -56,6 +56,7 @@ onstart:
         print(f"Left out: {reason}.", flush=True)
     if workflow.executor_plugin.name == "slurm":
         check_cluster_limits()
+    follow_trainings()
 
 
 onsuccess:

@@ -1,5 +1,6 @@
 # The checked study and the lookups that rules share. No rules here.
 import os
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -204,6 +205,22 @@ def lock_study():
     """Lock the study before the first job. Dry runs and jobs have no hooks, and take no lock."""
     with faults_in_one_line():
         hold_study(Path("results", STUDY.name))
+
+
+def follow_trainings():
+    """With W&B online, show trainings while they run: in a process of its own, which ends after this one."""
+    if read_destination()[0] != "online":
+        return
+    log = Path(f"results/{STUDY.name}/logs/follow.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as output:
+        subprocess.Popen(
+            ["vsrbench", "follow", f"results/{STUDY.name}", "--until-pid", str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def check_cluster_limits():

@@ -312,6 +312,11 @@ def _parser() -> argparse.ArgumentParser:
     option = add("sync", "tracking.wandb_mirror", "sync", "Mirror a study to W&B.")
     option("study", type=Path, help="results/<study>")
 
+    option = add("follow", "tracking.wandb_live", "follow", "Show trainings in W&B while they run.")
+    option("study", type=Path, help="results/<study>")
+    option("--until-pid", type=_positive, metavar="PID", help="end with this process")
+    option("--interval", type=_positive, default=10, help="seconds between looks")
+
     option = add(
         "dashboard",
         "tracking.wandb_dashboard",

@@ -5,9 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -17,6 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 from synthetic import BASELINE, CLIPS, EFFECTS, write_study
 from tiny_training import write_stores, write_variant
+from wandb_service import wandb_service
 
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import sha256
@@ -244,80 +243,15 @@ def test_disabled_writes_nothing(study, monkeypatch):
     assert not (study / "wandb").exists()
 
 
-class Service(BaseHTTPRequestHandler):
-    """As much of W&B's interface as an upload needs."""
-
-    def log_message(self, *_) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/graphql":
-            question = json.loads(body)
-            answer = {"data": self.answer(question["query"], question.get("variables") or {})}
-        else:
-            answer = {"limits": {}}
-            self.server.streams.append((self.path, json.loads(body)))
-        self.reply(answer)
-
-    def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.uploads.append(self.path)
-        self.reply({})
-
-    def answer(self, query: str, variables: dict) -> dict:
-        if "upsertBucket" in query:
-            self.server.runs.append(variables["name"])
-            entity = {"id": "entity", "name": "someone"}
-            project = {"id": "project", "name": variables["project"], "entity": entity}
-            bucket = {"id": variables["name"], "name": variables["name"], "displayName": "", "config": "{}"}
-            bucket |= {"description": "", "sweepName": None, "historyLineCount": 0, "project": project}
-            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
-        if "viewer" in query:
-            teams = {"edges": []}
-            return {
-                "viewer": {
-                    "id": "1",
-                    "entity": "someone",
-                    "username": "someone",
-                    "flags": "{}",
-                    "teams": teams,
-                }
-            }
-        if "upsertView" in query:
-            self.server.views.append(variables)
-            return {"upsertView": {"view": {"id": "view", "name": variables["name"]}, "inserted": True}}
-        if "createArtifact" in query:
-            sequence = {"id": "sequence", "latestArtifact": None}
-            artifact = {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}
-            return {"createArtifact": {"artifact": artifact}}
-        if "createRunFiles" in query:
-            address = f"http://127.0.0.1:{self.server.server_port}/storage"
-            files = [{"name": name, "uploadUrl": f"{address}/{name}"} for name in variables["files"]]
-            return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}
-        return {}
-
-    def reply(self, answer: dict) -> None:
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 @pytest.fixture
 def service():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
-        server.runs, server.streams, server.uploads, server.views = [], [], [], []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+    with wandb_service() as service:
+        yield service
 
 
 def test_uploads_can_be_repeated_without_duplicates(tmp_path, service, monkeypatch, capfd):
     study = write_runs(tmp_path / "results" / "small", variants=("full",), seeds=(1,))
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{service.server_port}")
+    monkeypatch.setenv("WANDB_BASE_URL", service.address)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     sync(study)
     ids = {record.run_id for record in find_records(study)}
@@ -368,7 +302,7 @@ def log_in(service) -> None:
 
 def test_a_login_that_wandb_finds_is_enough(tmp_path, service, monkeypatch, capfd, caplog):
     study = write_runs(tmp_path / "results" / "small", variants=("full",), seeds=(1,))
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{service.server_port}")
+    monkeypatch.setenv("WANDB_BASE_URL", service.address)
     monkeypatch.setenv("WANDB_MODE", "online")
     log_in(service)
     sync(study)
@@ -396,7 +330,7 @@ def test_the_dashboard_shows_what_the_runs_hold(study, service, monkeypatch, cap
     with pytest.raises(InputError, match="WANDB_ENTITY"):
         publish_dashboard(study)
     monkeypatch.setenv("WANDB_ENTITY", "someone")
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{service.server_port}")
+    monkeypatch.setenv("WANDB_BASE_URL", service.address)
     with pytest.raises(InputError, match="wandb login"):
         publish_dashboard(study)
     log_in(service)

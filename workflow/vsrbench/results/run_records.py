@@ -64,9 +64,9 @@ def find_records(study_folder: Path) -> Iterator[Record]:
             f"{study_folder}: not a study (configs/ is missing); name a folder such as results/demo"
         )
     is_current = _current(study_folder)
-    for path in sorted(study_folder.glob("configs/*.yaml")):
-        for run in filter(is_current, sorted(study_folder.glob(f"runs/{path.stem}/seed_*"))):
-            yield _training(study_folder, read_yaml(path), run, is_current)
+    for run, variant in find_runs(study_folder):
+        if is_current(run):
+            yield _training(study_folder, variant, run, is_current)
     study = {"study": study_folder.name}
     for name in BASELINES:
         config = study | {"variant": name, "seed": SEED}
@@ -80,6 +80,13 @@ def find_records(study_folder: Path) -> Iterator[Record]:
         yield Record(
             "tables", "tables", "tables", study, study, [*study.values()], pictures=figures, tables=tables
         )
+
+
+def find_runs(study_folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Return the folder of each training that has begun, and the variant's file in `configs/`."""
+    for variant in sorted(study_folder.glob("configs/*.yaml")):
+        for run in sorted(study_folder.glob(f"runs/{variant.stem}/seed_*")):
+            yield run, variant
 
 
 def _current(study_folder: Path) -> Callable[[Path], bool]:
@@ -96,9 +103,9 @@ def _current(study_folder: Path) -> Callable[[Path], bool]:
     return lambda path: path.relative_to(study_folder).as_posix() in named or path.stat().st_mtime > made
 
 
-def _training(
-    study_folder: Path, variant: dict[str, Any], run: Path, is_current: Callable[[Path], bool]
-) -> Record:
+def read_run(config: Path, run: Path) -> Record:
+    """Read what a training has to show while it runs: its settings and curves, and the attempt it is in."""
+    variant = read_yaml(config)
     name, seed = variant["variant"], int(run.name.removeprefix("seed_"))
     record = Record(
         name=f"{name}-seed_{seed}",
@@ -109,8 +116,18 @@ def _training(
         tags=[variant["study"], variant["degradation"]],
         history=read_history(run / "train.jsonl"),
     )
+    if not (run / "weights.safetensors").is_file():  # the last file that a training writes
+        record.tags.append("unfinished")
+        lock = run / "lock"
+        if lock.is_file() and (owner := lock.read_text()):
+            record.summary["attempts"] = json.loads(owner)["attempt"]
+    return record
+
+
+def _training(study_folder: Path, variant: Path, run: Path, is_current: Callable[[Path], bool]) -> Record:
+    record = read_run(variant, run)
     weights = run / "weights.safetensors"
-    if weights.is_file():  # the last file that a training writes
+    if weights.is_file():
         facts = json.loads((run / "provenance.json").read_text())
         for key in ("code_digest", "revision", "uncommitted_changes", "machine", "machines"):
             record.config[key] = facts.get(key)
@@ -118,10 +135,8 @@ def _training(
             record.summary[key] = facts.get(key)
         with weights.open("rb") as file:
             record.summary["weights_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-    else:
-        record.tags.append("unfinished")
-    _add_scores(record, study_folder, name, seed, is_current)
-    _add_runtime(record, study_folder / "runtime" / f"{name}.json")
+    _add_scores(record, study_folder, record.group, record.config["seed"], is_current)
+    _add_runtime(record, study_folder / "runtime" / f"{record.group}.json")
     return record
 
 

@@ -11,17 +11,21 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import wandb
 
 from vsrbench.core.errors import InputError
 from vsrbench.results.run_records import Record, find_records
+from vsrbench.tracking.followed_runs import is_followed
 from vsrbench.tracking.wandb_settings import read_destination
 
 UPLOAD_SECONDS = 1800
+CLOSING_SECONDS = 120  # for the process that shows a training as it runs to close it
 # Give up on a lost connection after one retry, not after hours; the next sync continues from there.
 RETRIES = {f"WANDB_X_{part}_RETRY_MAX": "1" for part in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")}
 
@@ -38,8 +42,8 @@ def sync(study: Path) -> None:
     mode, project = read_destination()
     if mode == "disabled":
         return
-    with _files_kept_in(study / "wandb"):
-        records = find_records(study)
+    with files_kept_in(study / "wandb"):
+        records = list(find_records(study))
         folders = [_written(record, study) or _write(record, study, project) for record in records]
         wandb.teardown()
     names = {folder.name for folder in folders}
@@ -48,11 +52,14 @@ def sync(study: Path) -> None:
             shutil.rmtree(folder)
     logger.info("%d W&B runs in %s", len(folders), study / "wandb")
     if mode == "online":
-        _upload(folders, study)
+        _upload(
+            [folder for folder, record in zip(folders, records, strict=True) if _is_free(record, study)],
+            study,
+        )
 
 
 @contextmanager
-def _files_kept_in(folder: Path) -> Iterator[None]:
+def files_kept_in(folder: Path) -> Iterator[None]:
     """Keep W&B's caches, and tables pending upload, with the study instead of the home directory."""
     names = [f"WANDB_{place}_DIR" for place in ("DATA", "CACHE", "CONFIG")]
     before = {name: os.environ.get(name) for name in names}
@@ -77,29 +84,7 @@ def _written(record: Record, study: Path) -> Path | None:
 
 
 def _write(record: Record, study: Path, project: str) -> Path:
-    settings = wandb.Settings(
-        mode="offline",
-        silent=True,
-        console="off",
-        # This machine is not the one that trained, which the configuration describes.
-        disable_git=True,
-        disable_code=True,
-        x_disable_meta=True,
-        x_disable_stats=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
-    )
-    with wandb.init(
-        project=project,
-        dir=study,
-        id=record.run_id,
-        name=record.name,
-        group=record.group,
-        job_type=record.job_type,
-        tags=record.tags,
-        config=record.config,
-        settings=settings,
-    ) as run:
+    with open_run(record, study, project, mode="offline") as run:
         for iteration, values in record.history.items():
             run.log(values, step=iteration)
         if media := _media(record):
@@ -110,6 +95,32 @@ def _write(record: Record, study: Path, project: str) -> Path:
     return folder
 
 
+def open_run(record: Record, study: Path, project: str, **settings: Any) -> wandb.Run:
+    """Open the W&B run that shows a record, under its fixed id; `settings` are W&B's."""
+    return wandb.init(
+        project=project,
+        dir=study,
+        id=record.run_id,
+        name=record.name,
+        group=record.group,
+        job_type=record.job_type,
+        tags=record.tags,
+        config=record.config,
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            # This machine is not the one that trained, which the configuration describes.
+            disable_git=True,
+            disable_code=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+            **settings,
+        ),
+    )
+
+
 def _media(record: Record) -> dict[str, list[wandb.Image] | wandb.Table]:
     pictures = {
         key: [wandb.Image(str(path), caption=path.stem) for path in paths]
@@ -118,11 +129,22 @@ def _media(record: Record) -> dict[str, list[wandb.Image] | wandb.Table]:
     return pictures | {key: wandb.Table(dataframe=table) for key, table in record.tables.items()}
 
 
+def _is_free(record: Record, study: Path) -> bool:
+    """Tell whether no other process has the run open, and wait for that if its training has ended."""
+    ends = time.monotonic() + (0 if "unfinished" in record.tags else CLOSING_SECONDS)
+    while is_followed(study, record.run_id):
+        if time.monotonic() > ends:
+            logger.info("%s is being shown as it trains; its mirror is uploaded once that ends", record.name)
+            return False
+        time.sleep(1)
+    return True
+
+
 def _upload(folders: list[Path], study: Path) -> None:
     waiting = [folder for folder in folders if not _is_uploaded(folder)]
     if not waiting:
         return
-    if not _is_logged_in():
+    if not is_logged_in():
         raise InputError(
             "WANDB_MODE is online, but there is no W&B login; "
             "run wandb login, or set WANDB_API_KEY, or WANDB_MODE=offline"
@@ -139,7 +161,7 @@ def _upload(folders: list[Path], study: Path) -> None:
         logger.warning("%d of %d W&B runs are not uploaded yet; run vsrbench sync again", left, len(waiting))
 
 
-def _is_logged_in() -> bool:
+def is_logged_in() -> bool:
     """Whether W&B's client finds a login in the environment, in ~/.netrc or in its own settings."""
     if os.environ.get("WANDB_API_KEY"):
         return True
