@@ -29,6 +29,7 @@ wildcard_constraints:
     dataset=r"[a-z0-9_]+",
     seed=r"\d+",
     rate=r"[0-9.e-]+",
+    share=r"\d+",
 
 
 # On a cluster these run beside Snakemake: too short for a job, or (sync) in need of the internet, which nodes often lack.
@@ -61,7 +62,9 @@ onstart:
 
 onsuccess:
     print(summary(), flush=True)
+    notify(NOTIFY, f"study {STUDY.name} finished")
 
 
 onerror:
     print(*(log_tail(path, failures()) for path in log), flush=True)
+    notify(NOTIFY, failure_text(STUDY.name, failures()))

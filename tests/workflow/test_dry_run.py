@@ -108,7 +108,11 @@ def test_a_data_root_that_is_none_is_refused(workflow):
 def test_what_failed_stands_at_the_end_however_quiet_the_run(workflow):
     (workflow.folder / "flow.pth").write_text("nothing")
     workflow.study["flow_weights"] = "flow.pth"
-    result = workflow.snakemake("--quiet", "rules", "host", "--", "results/tiny/flow/weights.safetensors")
+    result = workflow.snakemake(
+        *("--config", "notify=echo Told", "--quiet", "rules", "host"),
+        *("--", "results/tiny/flow/weights.safetensors"),
+    )
+    assert "Told study tiny failed: import_flow (1)\n" in result.stdout
     assert result.returncode != 0
     assert (
         "import_flow failed:\n  results/tiny/logs/import_flow.log\n    vsrbench: flow.pth: " in result.stdout

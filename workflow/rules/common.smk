@@ -13,6 +13,7 @@ from vsrbench.orchestration.time_limits import flow_minutes, training_minutes
 from vsrbench.tracking.wandb_settings import read_destination
 from vsrbench.core.errors import InputError
 from vsrbench.orchestration.failed_jobs import log_tail
+from vsrbench.orchestration.notification import failure_text, notify
 from vsrbench.report.figure_list import figures_of, inspected_variants
 from vsrbench.core.provenance import STEPS, code_digest
 from vsrbench.orchestration.study import check_names, load_study
@@ -24,6 +25,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 # The longest that a training may ask a cluster for at once, in minutes; a profile gives the hours.
 LONGEST = 60 * config.pop("hours", 24)
 GPUS_PER_TRAINING = config.pop("gpus_per_training", 1)
+NOTIFY = config.pop("notify", None)
 
 
 @contextmanager
@@ -131,6 +133,13 @@ def evaluations(*variants):
         for seed in STUDY.seeds(variant)
         for dataset in STUDY.scores(variant)
     ]
+
+
+def shares(pattern):
+    """One file for each share of the clips that an evaluation is split into."""
+    return lambda wildcards: expand(
+        pattern, share=range(1, STUDY.settings["scatter"][wildcards.dataset] + 1), **wildcards
+    )
 
 
 def inspections():

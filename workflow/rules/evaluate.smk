@@ -29,6 +29,49 @@ rule evaluate:
         " --rows {output.rows:q} --frames {output.frames:q} --log {log:q}"
 
 
+if STUDY.settings["scatter"]:
+    SHARE = "results/{study}/evaluations/{dataset}/{variant}/shares/seed_{seed}/{share}"
+
+    use rule evaluate as evaluate_share with:
+        # One share of the clips; lost shares repeat alone.
+        output:
+            rows=temp(f"{SHARE}/rows.csv"),
+            frames=temp(directory(f"{SHARE}/frames")),
+            seal=temp(f"{SHARE}/share.json"),
+        log:
+            "results/{study}/logs/evaluate/{dataset}_{variant}_seed_{seed}_share_{share}.log",
+        params:
+            network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),
+            settings=lambda wildcards: flags(
+                **SCORING, share=f"{wildcards.share}/{STUDY.settings['scatter'][wildcards.dataset]}"
+            ),
+
+    rule join_shares:
+        input:
+            unpack(network),
+            rows=shares(f"{SHARE}/rows.csv"),
+            frames=shares(f"{SHARE}/frames"),
+            seals=shares(f"{SHARE}/share.json"),
+            manifest="results/{study}/data/{dataset}/manifest.json",
+        output:
+            rows="results/{study}/evaluations/{dataset}/{variant}/seed_{seed}.csv",
+            frames=directory("results/{study}/evaluations/{dataset}/{variant}/seed_{seed}"),
+        log:
+            "results/{study}/logs/evaluate/{dataset}_{variant}_seed_{seed}.log",
+        wildcard_constraints:
+            dataset="|".join(STUDY.settings["scatter"]),
+        "Join the shares of one evaluation: the same files as one job would have written."
+        localrule: True
+        params:
+            network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),
+            shares=lambda wildcards, input: [str(Path(seal).parent) for seal in input.seals],
+        shell:
+            "vsrbench join-shares --shares {params.shares:q} --manifest {input.manifest:q} {params.network:q}"
+            " --rows {output.rows:q} --frames {output.frames:q} --log {log:q}"
+
+    ruleorder: join_shares > evaluate
+
+
 rule inspect:
     "Look inside one network, for the figures of attention and optical flow."
     input:

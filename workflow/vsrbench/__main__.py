@@ -206,6 +206,9 @@ def _parser() -> argparse.ArgumentParser:
     option("--config", type=Path)
     option("--weights", type=Path)
     option("--degradation", help="degradation that the frames must have; any by default")
+    option(
+        "--share", type=_part, default=argparse.SUPPRESS, metavar="NUMBER/OF", help="only every OF-th clip"
+    )
     option("--mode", choices=["tiled", "whole_frame"], default="tiled")
     option("--tile-overlap", type=int, help="in LQ pixels; half a tile, as released, by default")
     option("--precision", choices=["float32", "tf32", "bfloat16"], default="float32")
@@ -312,6 +315,14 @@ def _parser() -> argparse.ArgumentParser:
     option = add("sync", "tracking.wandb_mirror", "sync", "Mirror a study to W&B.")
     option("study", type=Path, help="results/<study>")
 
+    option = add("join-shares", "evaluation.shares", "join", "Join the shares of one evaluation.")
+    option("--shares", type=Path, nargs="+", required=True, help="their folders")
+    option("--manifest", type=Path, required=True)
+    option("--config", type=Path)
+    option("--weights", type=Path)
+    option("--rows", type=Path, required=True)
+    option("--frames", type=Path, required=True)
+
     option = add("follow", "tracking.wandb_live", "follow", "Show trainings in W&B while they run.")
     option("study", type=Path, help="results/<study>")
     option("--until-pid", type=_positive, metavar="PID", help="end with this process")
@@ -344,6 +355,15 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:  # the limit of NumPy and of the study schema
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
     return int(text)
+
+
+def _part(text: str) -> Any:
+    from vsrbench.evaluation.shares import Share
+
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 2/8")
+    return Share(int(number), int(of))
 
 
 def _share(text: str) -> float:

@@ -22,6 +22,7 @@ from vsrbench.evaluation.inference import RestoreOptions, describe_method, resto
 from vsrbench.evaluation.load_weights import load_trained
 from vsrbench.evaluation.saved_frames import SAMPLES, save_sample_frames
 from vsrbench.evaluation.scorer import Scorer
+from vsrbench.evaluation.shares import WHOLE, Share, seal
 
 COLUMNS = (
     *("study", "variant", "seed", "dataset", "clip", "frame"),
@@ -51,6 +52,7 @@ def evaluate(
     metrics: Iterable[str] = METRICS,
     lpips_weights: Path | None = None,
     device: str | None = None,
+    share: Share = WHOLE,
 ) -> None:
     """Restore and score the test clips of a verified or generated data set.
 
@@ -58,7 +60,8 @@ def evaluate(
     one row (COLUMNS) per scored frame to the CSV file `rows`, and the sample frames of the first clips
     (`saved_frames`) to the folder `frames`. `mode`, `tile_overlap` (LQ pixels) and `precision` are those of
     `restore_clip`. The column of a metric that is not in `metrics` or cannot be computed (see `Scorer.score`)
-    is empty; the PSNR of identical frames is `inf`.
+    is empty; the PSNR of identical frames is `inf`. With a `share` of the clips, `rows` and `frames` are
+    `rows.csv` and `frames` in the share's folder.
 
     Raises InputError if only one of `config` and `weights` is given, if the frames have another degradation
     than `degradation`, and if a network cannot restore a clip.
@@ -70,7 +73,7 @@ def evaluate(
         raise InputError(f"--lpips-weights: {lpips_weights} is not a folder; correct the path")
     made = origin("evaluate", config, weights, manifest)
     target = choose_device(device)
-    clips = load_clips(manifest, "test", degradation)
+    clips = share.clips(load_clips(manifest, "test", degradation))
     if config is None or weights is None:
         restore, method = _enlarge(BASELINES[variant], target), _describe_baseline()
     else:
@@ -80,8 +83,9 @@ def evaluate(
     scorer = Scorer(metrics, lpips_weights, target)
     method |= {"study": study, "variant": variant, "seed": seed, "code_digest": code_digest("evaluate")}
     found = []
-    with tqdm(total=sum(len(clip.scored) for clip in clips), desc=variant, unit="frame") as progress:
-        for number, clip in enumerate(clips):
+    Path(frames).mkdir(parents=True, exist_ok=True)
+    with tqdm(total=sum(len(clip.scored) for _, clip in clips), desc=variant, unit="frame") as progress:
+        for number, clip in clips:
             restored = restore(clip)
             if number < SAMPLES:
                 restored = save_sample_frames(restored, clip, Path(frames))
@@ -92,6 +96,8 @@ def evaluate(
     with atomic_write(rows) as partial:
         pd.DataFrame(found, columns=list(COLUMNS)).to_csv(partial, index=False, float_format="%.6f")
     made.record(frames, rows)
+    if share != WHOLE:
+        seal(Path(rows).parent, made)
 
 
 def _enlarge(baseline: Baseline, device: torch.device) -> Restore:

@@ -101,6 +101,7 @@ def load_study(settings: dict[str, Any]) -> Study:
         "budgets": [],
         "exclude": [],
         "keep_checkpoints": False,
+        "scatter": {},
         "split": SPLIT,
         "tune": None,
         "weights": {},
@@ -179,6 +180,8 @@ def check_settings(settings: dict[str, Any], source: str | Path) -> None:
     if "full" in settings.get("weights", {}) and settings.get("budgets"):
         raise InputError(f"{source}: budgets: full is loaded, so it has one budget; leave them out")
     _check_split(settings, source)
+    for name in settings.get("scatter", {}):
+        check_known("data set", name, (*settings["evaluate_on"], *folders), f"{source}: scatter")
     for index, excluded in enumerate(settings.get("exclude", ())):
         scored = (*settings["evaluate_on"], *folders)
         check_known("data set", excluded["dataset"], scored, f"{source}: exclude.{index}.dataset")
