@@ -297,6 +297,11 @@ def _parser() -> argparse.ArgumentParser:
     option("--cores", type=_positive, default=2)
     option("--deep", action="store_true", help="read frame stores and sample frames as well")
 
+    option = add("export", "report.research_object", "export", "Write a study to a zip file, as an RO-Crate.")
+    option("study", type=Path, help="results/<study>")
+    option("--out", type=Path, required=True, help="zip file to write")
+    option("--weights", action="store_true", help="with the weights of its networks")
+
     option = add("explain", "report.explain", "explain", "Trace a number in a table back to its runs.")
     option("table", type=Path, help="results/<study>/tables/ablations.csv, or results/claims/verdicts.csv")
     option("cell", help="<variant>:<column of ablations.csv>, or <claim>:<study>")

@@ -1,9 +1,12 @@
 """What a finished study hands over, and what an edit repeats."""
 
 import fcntl
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +14,10 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, open_browser, open_category
 
+from vsrbench.core.errors import InputError
 from vsrbench.data.clips import write_frame
+from vsrbench.report.research_object import export
+from vsrbench.results.audit import MISSING, audit
 
 
 def planned_jobs(workflow) -> dict[str, int]:
@@ -207,3 +213,41 @@ def test_a_start_by_make_waits_for_one_by_hand(finished, make):
     text, _ = process.communicate()
     assert process.returncode == 0, text
     assert (results / "wandb" / "mirrored").is_file()
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_a_study_is_handed_on_as_one_file(finished, tmp_path, weights):
+    study = finished.folder / "results" / "tiny"
+    export(study, out=tmp_path / "tiny.zip", weights=weights)
+    with zipfile.ZipFile(tmp_path / "tiny.zip") as archive:
+        archive.extractall(tmp_path / "tiny")
+    described = json.loads((tmp_path / "tiny" / "ro-crate-metadata.json").read_text())
+    entities = {entity["@id"]: entity for entity in described["@graph"]}
+    files = {name for name, entity in entities.items() if "sha256" in entity}
+    assert {"tables/ablations.csv", "report.html", "configs/full.yaml", "figures/costs.svg"} < files
+    assert ("runs/full/seed_1/weights.safetensors" in files) == weights
+    for name in files:
+        content = (tmp_path / "tiny" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entities[name]["sha256"], name
+        assert content == (study / name).read_bytes()
+    run = entities["#run"]
+    assert run["instrument"] == {"@id": "Snakefile"} and run["startTime"] < run["endTime"]
+    assert {"@id": "tables/ablations.csv"} in run["result"] and {"@id": "configs/full.yaml"} in run["object"]
+    assert all(entity["@id"] in entities for entity in run["result"] + run["object"])
+    # Whoever receives it can verify what is there.
+    artefacts, found = audit(tmp_path / "tiny")
+    assert artefacts > 50 and {finding.fault for finding in found} == {MISSING}
+
+
+def test_a_damaged_study_is_not_handed_on(finished, tmp_path):
+    table = finished.folder / "results" / "tiny" / "tables" / "ablations.csv"
+    text = table.read_text()
+    table.write_text(text.replace("2", "3", 1))
+    with pytest.raises(
+        InputError, match=r"ablations.csv: changed since make_tables wrote it; .*`vsrbench check"
+    ):
+        export(table.parents[1], out=tmp_path / "tiny.zip")
+    table.write_text(text)
+    with pytest.raises(InputError, match=r"--out: .*tiny.tar is not a .zip file"):
+        export(table.parents[1], out=tmp_path / "tiny.tar")
+    assert list(tmp_path.iterdir()) == []
