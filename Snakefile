@@ -12,6 +12,10 @@ if not workflow.config_settings.configfiles:
     configfile: "workflow/config/reds.yaml"
 
 
+# Used with --software-deployment-method apptainer only; see docs/cluster.md.
+container: "workflow/vsrbench.sif"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
