@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -84,24 +86,42 @@ def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, feed_forwa
         assert (one[name] - two[name]).abs().max() <= 1e-6 * largest, name
 
 
+def torchrun(folder: Path, out: Path, stores: dict, **training) -> list:
+    """The command that trains on two processes."""
+    config = write_variant(folder / "full.yaml", training={"batch_size": 4} | training)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "vsrbench", "train", "--config", config, "--seed", "1", "--out", out]
+    return [*command, "--store", stores["store"], "--validation-store", stores["validation_store"]]
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_and_the_next_start_is_bit_exact(tmp_path):
+    stores = write_stores(tmp_path)
+    training = {"iterations": 200, "checkpoint_interval": 40, "validation_interval": 40}
+    killed, whole = (tmp_path / name / "weights.safetensors" for name in ("killed", "whole"))
+    command = torchrun(tmp_path, killed, stores, **training)
+    first = subprocess.Popen(command)
+    checkpoints = killed.with_name("checkpoints")
+    while not (checkpoints.is_dir() and list_checkpoints(checkpoints)):
+        assert first.poll() is None
+        time.sleep(0.02)
+    workers = [child for child in psutil.Process(first.pid).children() if "train" in child.cmdline()]
+    assert len(workers) == 2
+    workers[1].kill()
+    begun = time.monotonic()
+    assert first.wait(30) != 0 and time.monotonic() - begun < 30
+    assert not any(worker.is_running() for worker in workers)
+    assert not killed.exists()
+    subprocess.run(command, check=True)
+    subprocess.run(torchrun(tmp_path, whole, stores, **training), check=True)
+    assert killed.read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.slow
 def test_torchrun_passes_a_stop_on_and_goes_on_later(tmp_path):
-    config = write_variant(
-        tmp_path / "full.yaml", training={"iterations": 300, "batch_size": 4, "checkpoint_interval": 1000}
-    )
     stores = write_stores(tmp_path)
     out = tmp_path / "run" / "weights.safetensors"
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        "vsrbench",
-    ]
-    command += ["train", "--config", config, "--seed", "1", "--out", out, "--store", stores["store"]]
-    command += ["--validation-store", stores["validation_store"]]
+    command = torchrun(tmp_path, out, stores, iterations=300, checkpoint_interval=1000)
     first = subprocess.Popen(command)
     log = out.with_name("train.jsonl")
     while not (log.is_file() and log.read_text()):
