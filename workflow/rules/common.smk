@@ -25,6 +25,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 # The longest that a training may ask a cluster for at once, in minutes; a profile gives the hours.
 LONGEST = 60 * config.pop("hours", 24)
 GPUS_PER_TRAINING = config.pop("gpus_per_training", 1)
+WORKERS = config.pop("workers", None)  # threads of a training that read ahead
 NOTIFY = config.pop("notify", None)
 
 

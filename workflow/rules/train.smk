@@ -3,7 +3,7 @@
 #        results/{study}/runs/{variant}/seed_{seed}/weights.safetensors  trained or imported, with provenance.json beside it
 # Checkpoints and train.jsonl lie in the same folders but are no outputs: Snakemake deletes those at each start.
 TRAIN_ON = STUDY.settings["train_on"]
-KEEPING = ["--keep-checkpoints"] if STUDY.settings["keep_checkpoints"] else []
+OPTIONS = flags(workers=WORKERS) + (["--keep-checkpoints"] if STUDY.settings["keep_checkpoints"] else [])
 
 if STUDY.settings["flow_weights"]:
 
@@ -77,7 +77,7 @@ rule train:
         mem_mb=8000,
         runtime=lambda wildcards: training_minutes(STUDY.trained[wildcards.variant], longest=LONGEST),
     params:
-        options=lambda wildcards, input: flags(flow_weights=input.flow_weights, tuning=input.tuning) + KEEPING,
+        options=lambda wildcards, input: flags(flow_weights=input.flow_weights, tuning=input.tuning) + OPTIONS,
     shell:
         "exec vsrbench train --config {input.config:q} --seed {wildcards.seed} --store {input.store:q}"
         " --validation-store {input.validation_store:q} {params.options:q} --out {output.weights:q} --log {log:q}"
@@ -118,7 +118,7 @@ use rule train as train_with_rate with:
         options=lambda wildcards, input: flags(
             flow_weights=input.flow_weights, learning_rate=wildcards.rate, on_nonfinite="skip"
         )
-        + KEEPING,
+        + OPTIONS,
 
 
 rule choose_learning_rate:

@@ -182,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--out", type=Path, required=True, help="weights to write; checkpoints and log go to the same folder"
     )
+    option("--workers", type=_positive, help="threads that read ahead; by default from the number of cores")
     option("--keep-checkpoints", action="store_true", help="also of a finished training")
     option("--on-nonfinite", choices=["stop", "skip"], default="stop")
     option("--learning-rate", type=float, help="peak learning rate, in place of the variant's own")
