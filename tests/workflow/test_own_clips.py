@@ -9,7 +9,7 @@ from small_video import moving_gradient, write_small_video
 RUN = "results/tiny/runs/full/seed_1"
 
 
-@pytest.mark.parametrize("test", [0.2, 0])
+@pytest.mark.parametrize("test", [0.2, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_study_on_ones_own_videos(workflow, test):
     videos = workflow.folder / "videos"
     videos.mkdir()

@@ -47,6 +47,7 @@ if STUDY.settings["scatter"]:
             ),
 
     rule join_shares:
+        "Join the shares of one evaluation: the same files as one job would have written."
         input:
             unpack(network),
             rows=shares(f"{SHARE}/rows.csv"),
@@ -60,14 +61,15 @@ if STUDY.settings["scatter"]:
             "results/{study}/logs/evaluate/{dataset}_{variant}_seed_{seed}.log",
         wildcard_constraints:
             dataset="|".join(STUDY.settings["scatter"]),
-        "Join the shares of one evaluation: the same files as one job would have written."
-        localrule: True
         params:
             network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),
             shares=lambda wildcards, input: [str(Path(seal).parent) for seal in input.seals],
         shell:
             "vsrbench join-shares --shares {params.shares:q} --manifest {input.manifest:q} {params.network:q}"
             " --rows {output.rows:q} --frames {output.frames:q} --log {log:q}"
+
+    localrules:
+        join_shares,
 
     ruleorder: join_shares > evaluate
 

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from vsrbench import __version__
 from vsrbench.core.config import read_yaml
 from vsrbench.core.errors import InputError
 from vsrbench.core.files import ROOT, atomic_write, sha256
@@ -77,7 +77,11 @@ def _describe(study: Path, weights: bool) -> ROCrate:
     ]
     crate.root_dataset["conformsTo"] = profiles
     workflow = crate.add_workflow(
-        ROOT / "Snakefile", "Snakefile", main=True, lang="snakemake", properties={"version": __version__}
+        ROOT / "Snakefile",
+        "Snakefile",
+        main=True,
+        lang="snakemake",
+        properties={"version": version("vsrbench")},
     )
     parts = [
         crate.add_file(path, path.relative_to(ROOT).as_posix())
