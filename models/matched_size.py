@@ -1,18 +1,14 @@
-"""Widths at which a changed layer has as many parameters as the full model's: integers, without torch.
+"""Widths at which a changed layer has as many parameters as the full model's.
 
 A fully connected layer is far larger than the convolutions in its place, and a feed-forward layer without
 optical flow lacks SPyNet. With `size: matched` its hidden width makes up for that, so that a difference in
 the score is not one of size.
 """
 
-from __future__ import annotations
+from itertools import pairwise
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from models.config import ModelConfig
-
-_SPYNET_LEVELS = 6
+from models.config import ModelConfig
+from models.optical_flow import NUM_LEVELS
 
 
 def attention_width(config: ModelConfig) -> int:
@@ -53,4 +49,4 @@ def _stacks(config: ModelConfig, width: int) -> int:
 
 def _spynet(num_feat: int) -> int:
     widths = [8, num_feat // 2, num_feat, num_feat // 2, num_feat // 4, 2]
-    return _SPYNET_LEVELS * sum(_conv(*pair, kernel=7) for pair in zip(widths, widths[1:], strict=False))
+    return NUM_LEVELS * sum(_conv(*pair, kernel=7) for pair in pairwise(widths))

@@ -114,6 +114,11 @@ def network(wildcards):
     }
 
 
+def network_flags(wildcards, input):
+    """What tells the evaluation of a network from that of a baseline."""
+    return flags(config=input.get("config"), weights=input.get("weights"))
+
+
 def tuning(wildcards):
     """The learning rate that was chosen for a variant, where the study does not fix it."""
     variant = STUDY.tuned(wildcards.variant)
@@ -159,11 +164,8 @@ def of_each_variant(pattern):
 
 def of_each_tuned(pattern):
     """One file for each variant whose learning rate is tuned; none where the study fixes it."""
-    return expand(
-        pattern,
-        study=STUDY.name,
-        variant={STUDY.tuned(name): None for name in STUDY.trained if STUDY.tuned(name)},
-    )
+    trained = [name for name in STUDY.variants if name not in STUDY.loaded]
+    return expand(pattern, study=STUDY.name, variant=trained if STUDY.settings["tune"] else [])
 
 
 def of_each_budget(pattern):

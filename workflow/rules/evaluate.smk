@@ -21,7 +21,7 @@ rule evaluate:
         mem_mb=8000,
         runtime=lambda wildcards: 60 if STUDY.data_set(wildcards.dataset).generated else 480,
     params:
-        network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),
+        network=network_flags,
         settings=lambda wildcards: flags(**SCORING),
     shell:
         "vsrbench evaluate --study {wildcards.study:q} --variant {wildcards.variant:q} --seed {wildcards.seed}"
@@ -41,7 +41,7 @@ if STUDY.settings["scatter"]:
         log:
             "results/{study}/logs/evaluate/{dataset}_{variant}_seed_{seed}_share_{share}.log",
         params:
-            network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),
+            network=network_flags,
             settings=lambda wildcards: flags(
                 **SCORING, share=f"{wildcards.share}/{STUDY.settings['scatter'][wildcards.dataset]}"
             ),
@@ -62,7 +62,7 @@ if STUDY.settings["scatter"]:
         wildcard_constraints:
             dataset="|".join(STUDY.settings["scatter"]),
         params:
-            network=lambda wildcards, input: flags(config=input.get("config"), weights=input.get("weights")),
+            network=network_flags,
             shares=lambda wildcards, input: [str(Path(seal).parent) for seal in input.seals],
         shell:
             "vsrbench join-shares --shares {params.shares:q} --manifest {input.manifest:q} {params.network:q}"

@@ -218,6 +218,14 @@ def _parser() -> argparse.ArgumentParser:
     option("--rows", type=Path, required=True, help="CSV file to write, one row per frame")
     option("--frames", type=Path, required=True, help="folder for the sample frames")
 
+    option = add("join-shares", "evaluation.shares", "join", "Join the shares of one evaluation.")
+    option("--shares", type=Path, nargs="+", required=True, help="their folders")
+    option("--manifest", type=Path, required=True)
+    option("--config", type=Path)
+    option("--weights", type=Path)
+    option("--rows", type=Path, required=True)
+    option("--frames", type=Path, required=True)
+
     option = add(
         "inspect",
         "evaluation.inspect_network",
@@ -320,14 +328,6 @@ def _parser() -> argparse.ArgumentParser:
 
     option = add("sync", "tracking.wandb_mirror", "sync", "Mirror a study to W&B.")
     option("study", type=Path, help="results/<study>")
-
-    option = add("join-shares", "evaluation.shares", "join", "Join the shares of one evaluation.")
-    option("--shares", type=Path, nargs="+", required=True, help="their folders")
-    option("--manifest", type=Path, required=True)
-    option("--config", type=Path)
-    option("--weights", type=Path)
-    option("--rows", type=Path, required=True)
-    option("--frames", type=Path, required=True)
 
     option = add("follow", "tracking.wandb_live", "follow", "Show trainings in W&B while they run.")
     option("study", type=Path, help="results/<study>")

@@ -41,11 +41,14 @@ def _measure(
 ) -> list[dict[str, Any]]:
     clips = make(folder / "data", share)
     manifest = folder / "manifest.json"
-    steps: dict[str, list[str]] = {"verify": [], "store train": ["train"], "store validation": ["validation"]}
+    jobs: dict[str, Callable[[], None]] = {
+        "verify": partial(_verify, dataset, folder),
+        "store train": partial(_store, folder, "train"),
+        "store validation": partial(_store, folder, "validation"),
+    }
     rows = []
-    for step, arguments in steps.items():
-        job = _verify if step == "verify" else _store
-        seconds, gib = _in_a_process(job, dataset, folder, *arguments)
+    for step, job in jobs.items():
+        seconds, gib = _in_a_process(job)
         rows.append({"step": step, "seconds": seconds, "peak_gib": gib})
     seconds, gib = _dry_run(dataset, folder)
     rows.append({"step": "dry run", "seconds": seconds, "peak_gib": gib})
@@ -107,23 +110,23 @@ def _verify(dataset: str, folder: Path) -> None:
     verify(dataset, folder / "data", "BI", folder / "manifest.json", workers=WORKERS)
 
 
-def _store(dataset: str, folder: Path, split: str) -> None:
+def _store(folder: Path, split: str) -> None:
     store_split(folder / "manifest.json", split, folder / "store" / split / "index.json", workers=WORKERS)
 
 
-def _in_a_process(job: Callable[..., None], *arguments: Any) -> tuple[float, float]:
+def _in_a_process(job: Callable[[], None]) -> tuple[float, float]:
     """Run a job in a new process; return its seconds and the peak of its memory in GiB."""
     with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_timed, (job, *arguments))
+        return pool.apply(_timed, (job,))
 
 
-def _timed(job: Callable[..., None], *arguments: Any) -> tuple[float, float]:
+def _timed(job: Callable[[], None]) -> tuple[float, float]:
     for name, find_clips in datasets.LAYOUTS.items():  # frames here are smaller than the official ones
         datasets.LAYOUTS[name] = lambda *place, find=find_clips: [
             replace(clip, size=None) for clip in find(*place)
         ]
     begun = time.perf_counter()
-    job(*arguments)
+    job()
     return time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

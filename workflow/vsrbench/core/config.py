@@ -5,6 +5,7 @@ the complete model and training recipe; every other file in that folder lists wh
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -296,6 +297,12 @@ def at_budget(variant: Variant, iterations: int) -> Variant:
         training=shortened,
         shortened=variant.variant,
     )
+
+
+def at_smaller_budgets(study: dict[str, Any], variants: Iterable[Variant]) -> list[Variant]:
+    """Return the trained ones of `variants` at each of the study's `budgets`, from the smallest."""
+    trained = [variant for variant in variants if not variant.weights]
+    return [at_budget(variant, n) for n in sorted(study.get("budgets", ())) for variant in trained]
 
 
 def _full_model(study: dict[str, Any]) -> dict[str, Any]:

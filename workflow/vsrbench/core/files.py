@@ -1,11 +1,13 @@
-"""Atomic writing of files, and remedies for errors of the file system."""
+"""Atomic writing of files, file locks, and remedies for errors of the file system."""
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[3]  # the repository
 
@@ -84,3 +86,16 @@ def sha256(path: Path) -> str:
     """Compute the sha256 of a file's contents, as `sha256sum` prints it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def try_file_lock(file: IO[str]) -> bool | None:
+    """Return True if taken, False if another process has it, None if the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            return None
+        raise

@@ -11,7 +11,7 @@ import torch
 
 from models.baselines import ANCHOR
 from vsrbench.core.claims import STUDY_LIST, read_studies
-from vsrbench.core.config import STUDIES, Variant, at_budget, read_yaml, resolve_variant
+from vsrbench.core.config import STUDIES, Variant, at_smaller_budgets, read_yaml, resolve_variant
 from vsrbench.core.device import choose_device
 from vsrbench.data import permuted_cells
 from vsrbench.data.degradation import SCALE
@@ -66,8 +66,7 @@ def plan(*, study: Path, gpus: int = 1, device: str | None = None, memory: float
     settings = read_yaml(study)
     check_settings(settings, study)
     variants = [resolve_variant(settings, name) for name in settings["variants"]]
-    trained = [variant for variant in variants if not variant.weights]
-    variants += [at_budget(variant, n) for n in sorted(settings.get("budgets", ())) for variant in trained]
+    variants += at_smaller_budgets(settings, variants)
     full = next(variant for variant in variants if variant.variant == "full")
     if memory is not None:
         print(_what_fits([variant for variant in variants if not variant.shortened], gpus, memory))

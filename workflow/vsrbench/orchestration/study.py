@@ -8,7 +8,7 @@ from typing import Any
 
 from models.baselines import ANCHOR, BASELINES, SEED
 from vsrbench.core.claims import check_tested
-from vsrbench.core.config import STUDIES, Variant, at_budget, check_schema, resolve_variant
+from vsrbench.core.config import STUDIES, Variant, at_smaller_budgets, check_schema, resolve_variant
 from vsrbench.core.errors import InputError, check_known
 from vsrbench.core.metric_table import METRICS
 from vsrbench.core.old_results import refuse_old_study
@@ -151,13 +151,11 @@ def load_study(settings: dict[str, Any]) -> Study:
         if PHOTO_MOTION in (settings["train_on"], *datasets):
             _check_window(settings["photo_motion"], name, variant, source)
     _check_sizes(settings, variants, source)
-    trained = [variant for variant in variants.values() if not variant.weights]
-    shorter = [at_budget(variant, n) for n in sorted(settings["budgets"]) for variant in trained]
     return Study(
         name=settings["study"],
         settings=settings,
         variants=variants,
-        shorter={variant.variant: variant for variant in shorter},
+        shorter={each.variant: each for each in at_smaller_budgets(settings, variants.values())},
         baselines=tuple(settings["baselines"]),
         datasets=tuple(datasets),
         data_root=root,

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from vsrbench.core.config import STUDIES, at_budget, read_yaml, resolve_variant
+from vsrbench.core.config import STUDIES, at_smaller_budgets, read_yaml, resolve_variant
 from vsrbench.core.errors import InputError
 from vsrbench.training.run_lock import DEAD_AFTER, Owner, read_owner
 
@@ -69,7 +69,6 @@ def list_trainings(name: str, results: Path) -> list[Training]:
 def _asked_for(study: Path, settings: dict[str, Any]) -> Iterator[Training]:
     variants = [resolve_variant(settings, name) for name in settings["variants"]]
     variants = [variant for variant in variants if not variant.weights]
-    shorter = [at_budget(variant, n) for n in sorted(settings.get("budgets", ())) for variant in variants]
     if not settings.get("flow_weights") and any(each.model.flow_source == "spynet" for each in variants):
         yield _flow(study, settings["flow_training"]["iterations"])
     tune = settings.get("tune") or {"learning_rates": (), "seeds": ()}
@@ -77,7 +76,7 @@ def _asked_for(study: Path, settings: dict[str, Any]) -> Iterator[Training]:
         for rate in tune["learning_rates"]:
             for seed in tune["seeds"]:
                 yield _sweep(study, variant.variant, f"{rate}", seed, variant.training.iterations)
-    for variant in (*variants, *shorter):
+    for variant in (*variants, *at_smaller_budgets(settings, variants)):
         for seed in settings["seeds"]:
             yield _run(study, variant.variant, seed, variant.training.iterations)
 

@@ -98,15 +98,12 @@ def _how_compared(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
 
 
 def _loaded(results: Results, tidy: pd.DataFrame) -> Iterator[Remark]:
-    loaded = {(name, seed): run for (name, seed), run in results.runs.items() if name in results.untrained}
+    loaded = {name: run for (name, _), run in results.runs.items() if name in results.untrained}
     if loaded:
         listed = ", ".join(
-            f"{name} from {run['source']} (sha256 {run['sha256'][:12]})" for (name, _), run in loaded.items()
+            f"{name} from {run['source']} (sha256 {run['sha256'][:12]})" for name, run in loaded.items()
         )
-        yield Remark(
-            f"Loaded from a checkpoint, not trained here: {listed}.",
-            _rows(results, [name for name, _ in loaded]),
-        )
+        yield Remark(f"Loaded from a checkpoint, not trained here: {listed}.", _rows(results, loaded))
 
 
 def _for_other_clips(compared: pd.DataFrame) -> Iterator[Remark]:

@@ -86,26 +86,20 @@ def reduced_settings(full: Variant) -> str:
 
     Those are the released recipe for what the study trains on; the one for REDS where there is none.
     """
-    ours, published = _settings(full), _released(full.train_on)
-    return ", ".join(
-        f"{key} {ours[key]:,} of {published[key]:,}"
-        for key in _SCALE
-        if key in ours and ours[key] < published[key]
-    )
+    sizes = _sizes(full, full.train_on)
+    return ", ".join(f"{key} {ours:,} of {published:,}" for key, ours, published in sizes if ours < published)
 
 
 def _departures(results: Results, dataset: str) -> str:
     """Describe how our full model was trained and run differently from the published one."""
     full, recipe = results.variants["full"], _RECIPE_BEHIND[NAMES[dataset]]
-    ours, published = _settings(full), _released(recipe)
-    found = [f"trained on {full.train_on}, not {recipe}"] if full.train_on != recipe else []
+    found = []
     if full.weights:
-        found = ["loaded, so its training is not known here"]
-    found += [
-        f"{key} {ours[key]:,}, not {published[key]:,}"
-        for key in _SCALE
-        if key in ours and ours[key] != published[key]
-    ]
+        found.append("loaded, so its training is not known here")
+    elif full.train_on != recipe:
+        found.append(f"trained on {full.train_on}, not {recipe}")
+    sizes = _sizes(full, recipe)
+    found += [f"{key} {ours:,}, not {published:,}" for key, ours, published in sizes if ours != published]
     rows = results.rows[(results.rows["dataset"] == dataset) & (results.rows["variant"] == "full")]
     overlap = str(full.model.feat_size // 2)
     for column, released, unit in (
@@ -121,10 +115,11 @@ def _departures(results: Results, dataset: str) -> str:
     return "; ".join(found)
 
 
-def _settings(variant: Variant) -> dict[str, int]:
-    if variant.weights:
-        return asdict(variant.model)
-    return asdict(variant.model) | asdict(variant.training)
+def _sizes(variant: Variant, recipe: str) -> list[tuple[str, int, int]]:
+    """Return each setting of `_SCALE` that is known here with its value and that of the released recipe."""
+    ours = asdict(variant.model) | ({} if variant.weights else asdict(variant.training))
+    published = _released(recipe)
+    return [(key, ours[key], published[key]) for key in _SCALE if key in ours]
 
 
 def _released(train_on: str) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Hand a finished study on as one file: a Workflow Run RO-Crate (https://w3id.org/ro/wfrun/workflow/0.5)."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ PROFILES = (
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0",
 )
 _LICENSE = "https://spdx.org/licenses/Apache-2.0"
-_WORKFLOW = ("Snakefile", "workflow/rules/*.smk", "workflow/scripts/*.py")
+_WORKFLOW = ("workflow/rules/*.smk", "workflow/scripts/*.py")  # besides the Snakefile
 _INPUTS = ("configs/*.yaml", "data/*/manifest.json", "data/*/split.json")
 _RESULTS = (
     *("tables/*.*", "figures/*.*", "report.html", "findings.rst"),
@@ -46,9 +46,9 @@ _MEDIA = {
 def export(study: Path, *, out: Path, weights: bool = False) -> None:
     """Write tables, figures, report, settings, scores and records of a finished study to the zip file `out`.
 
-    With `weights`, those of its networks too. Every file has its sha256 in `ro-crate-metadata.json`, and
-    `vsrbench check` verifies the folder that the archive unpacks to. Raises InputError for a study without
-    tables, or with artefacts that are not what was recorded.
+    With `weights`, those of its networks too. Every file of the study has its sha256 in
+    `ro-crate-metadata.json`, and `vsrbench check` verifies the folder that the archive unpacks to. Raises
+    InputError for a study without tables, or with artefacts that are not what was recorded.
     """
     if out.suffix != ".zip":
         raise InputError(f"--out: {out} is not a .zip file; name one")
@@ -85,23 +85,25 @@ def _describe(study: Path, weights: bool) -> ROCrate:
     )
     parts = [
         crate.add_file(path, path.relative_to(ROOT).as_posix())
-        for pattern in _WORKFLOW[1:]
+        for pattern in _WORKFLOW
         for path in sorted(ROOT.glob(pattern))
     ]
     workflow["hasPart"] = parts
-    inputs = [*_add(crate, study, _INPUTS)]
-    results = [*_add(crate, study, (*_RESULTS, *(_WEIGHTS if weights else ())))]
-    for path in sorted((study / FOLDER).rglob("*.json")):
-        crate.add_file(path, path.relative_to(study).as_posix(), properties=_facts(path))
+    inputs = _add(crate, study, *_INPUTS)
+    results = _add(crate, study, *_RESULTS, *(_WEIGHTS if weights else ()))
+    _add(crate, study, f"{FOLDER}/**/*.json")
     _add_run(crate, study, workflow, inputs, results)
     return crate
 
 
-def _add(crate: ROCrate, study: Path, patterns: tuple[str, ...]) -> Iterator[Any]:
-    for pattern in patterns:
-        for path in sorted(study.glob(pattern)):
-            if path.is_file():
-                yield crate.add_file(path, path.relative_to(study).as_posix(), properties=_facts(path))
+def _add(crate: ROCrate, study: Path, *patterns: str) -> list[Any]:
+    """Add the files of a study that match, and return their entities."""
+    return [
+        crate.add_file(path, path.relative_to(study).as_posix(), properties=_facts(path))
+        for pattern in patterns
+        for path in sorted(study.glob(pattern))
+        if path.is_file()
+    ]
 
 
 def _facts(path: Path) -> dict[str, Any]:

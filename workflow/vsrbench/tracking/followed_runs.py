@@ -1,12 +1,12 @@
 """Which runs of a study a process shows in W&B while they train, so that no second writer opens them."""
 
-import fcntl
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from vsrbench.core.files import try_file_lock
 
 _RUNS = "wandb/followed"  # below the study: a file for each run that is open
 _LOCK = "wandb/.follow.lock"
@@ -22,17 +22,9 @@ def follow_alone(study: Path, patience: float = 0.0) -> Iterator[bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     ends = time.monotonic() + patience
     with path.open("w") as lock:
-        while not (is_free := _take(lock)) and time.monotonic() < ends:
+        while not (is_free := try_file_lock(lock) is not False) and time.monotonic() < ends:
             time.sleep(0.1)
         yield is_free
-
-
-def _take(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def mark_followed(study: Path, run_id: str) -> None:

@@ -9,7 +9,6 @@ left out. The mirror completes a run after its training has ended.
 import logging
 import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from vsrbench.tracking.followed_runs import (
     mark_followed,
     unmark_followed,
 )
-from vsrbench.tracking.wandb_mirror import files_kept_in, is_logged_in, open_run
+from vsrbench.tracking.wandb_mirror import check_login, files_kept_in, open_run
 from vsrbench.tracking.wandb_settings import read_destination
 
 OPENING_SECONDS = 20  # how long opening a run may take; the next look tries again
@@ -42,8 +41,7 @@ def follow(study: Path, *, until_pid: int | None = None, interval: int = 10) -> 
     mode, project = read_destination()
     if mode != "online":
         return
-    if not is_logged_in():
-        raise InputError("WANDB_MODE is online, but there is no W&B login; run wandb login")
+    check_login()
     with follow_alone(study, patience=5) as alone:
         if not alone:
             logger.info("%s: another process follows this study", study)
@@ -133,13 +131,11 @@ class _OpenRun:
 
     def show(self, record: Record) -> None:
         """Send the points of a training that are not there yet."""
-        for iteration, values in self._new(record):
-            self.run.log(values, step=iteration, commit=True)
-            self.next_step = iteration + 1
+        for iteration, values in record.history.items():
+            if iteration >= self.next_step:
+                self.run.log(values, step=iteration, commit=True)
+                self.next_step = iteration + 1
         self.run.summary.update(record.summary)
-
-    def _new(self, record: Record) -> Iterator[tuple[int, dict[str, float]]]:
-        return ((step, values) for step, values in record.history.items() if step >= self.next_step)
 
     def close(self) -> None:
         """Wait until all has arrived."""

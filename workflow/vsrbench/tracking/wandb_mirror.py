@@ -144,11 +144,7 @@ def _upload(folders: list[Path], study: Path) -> None:
     waiting = [folder for folder in folders if not _is_uploaded(folder)]
     if not waiting:
         return
-    if not is_logged_in():
-        raise InputError(
-            "WANDB_MODE is online, but there is no W&B login; "
-            "run wandb login, or set WANDB_API_KEY, or WANDB_MODE=offline"
-        )
+    check_login()
     command = [sys.executable, "-m", "wandb", "sync"]
     for option in ("entity", "project"):
         if value := os.environ.get(f"WANDB_{option.upper()}"):
@@ -161,7 +157,16 @@ def _upload(folders: list[Path], study: Path) -> None:
         logger.warning("%d of %d W&B runs are not uploaded yet; run vsrbench sync again", left, len(waiting))
 
 
-def is_logged_in() -> bool:
+def check_login() -> None:
+    """Raise InputError without a W&B login."""
+    if not _is_logged_in():
+        raise InputError(
+            "WANDB_MODE is online, but there is no W&B login; "
+            "run wandb login, or set WANDB_API_KEY, or WANDB_MODE=offline"
+        )
+
+
+def _is_logged_in() -> bool:
     """Whether W&B's client finds a login in the environment, in ~/.netrc or in its own settings."""
     if os.environ.get("WANDB_API_KEY"):
         return True

@@ -6,7 +6,6 @@ local to one machine; therefore the owner also touches the file regularly, and a
 considered alive as long as it does.
 """
 
-import errno
 import fcntl
 import json
 import logging
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from vsrbench.core.errors import InputError
+from vsrbench.core.files import try_file_lock
 
 logger = logging.getLogger("vsrbench")
 
@@ -128,7 +128,7 @@ def _wait_for_lock(file: IO[str], run: Path, give_up: Callable[[], bool]) -> tup
     """Wait for the file lock and the owner's end; returns whether it was taken, and the previous owner."""
     reported = None
     while not give_up():
-        locked = _try_file_lock(file)
+        locked = try_file_lock(file)
         owner = read_owner(Path(file.name))
         if locked is not False and not _lives_elsewhere(owner, file, locks_work=locked is True):
             if owner and not owner.released:
@@ -141,19 +141,6 @@ def _wait_for_lock(file: IO[str], run: Path, give_up: Callable[[], bool]) -> tup
             reported = owner
         time.sleep(1.0)
     return False, None
-
-
-def _try_file_lock(file: IO[str]) -> bool | None:
-    """Return True if taken, False if another process has it, None if the file system has no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-            return None
-        raise
 
 
 def _lives_elsewhere(owner: Owner | None, file: IO[str], locks_work: bool) -> bool:
