@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from models.parameter_count import convolution, reconstruction, residual_blocks, residual_stacks, spynet
+
 # The allowed values of every option, by its key. The modules that implement an option use the same names.
 CHOICES = {
     "attention": ("stcsa", "fcsa", "none"),
@@ -63,6 +65,10 @@ class NetworkConfig(Protocol):
     @property
     def operations(self) -> float | None:
         """Operations per LQ pixel of a forward pass, roughly, for time limits; None if unknown."""
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters, to a hundredth, for the memory that jobs ask for; None if unknown."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,27 @@ class ModelConfig:
         reconstruction = 2 * self.num_reconstruct_blocks + 4 + 4 * 4 + 16
         return 2 * 9 * self.num_feat**2 * (extraction + transformer + reconstruction)
 
+    @property
+    def parameters(self) -> int:
+        """Counted from the layers; one of matched size has as many as the full model's."""
+        c, token, natural = self.num_feat, self.num_feat * self.patch_size**2, self.size == "natural"
+        attention = {
+            "none": 0,
+            "stcsa": 2 * convolution(1, c) + 2 * convolution(c, c),
+            "fcsa": 4 * token**2,
+        }["stcsa" if self.attention == "fcsa" and not natural else self.attention]
+        if self.feed_forward == "token_wise" and natural:
+            feed_forward = 2 * token * (token + 1)
+        else:
+            feed_forward = residual_stacks(c, c, self.num_feed_forward_blocks)
+        norm = 2 * c * (self.feat_size**2 if self.norm == "spatial_affine" else 1)
+        block = attention + feed_forward + norm * (1 if self.attention == "none" else 2)
+        aligned = self.flow == "spynet" and (self.feed_forward == "flow_aligned" or not natural)
+        learned = self.num_frames * c * self.feat_size**2 if self.positional_encoding == "learned" else 0
+        extraction = convolution(3, c) + residual_blocks(c, self.num_extract_blocks)
+        shared = extraction + learned + reconstruction(c, self.num_reconstruct_blocks, c)
+        return shared + self.depth * block + (spynet(self.flow_num_feat) if aligned else 0)
+
 
 def _check_minima(config: object, minima: dict[str, int]) -> None:
     for key, minimum in minima.items():
@@ -211,6 +238,12 @@ class BasicVSRConfig:
         """As `ModelConfig.operations`; 64 channels from the second upsampling on."""
         trunks = 2 * (2 * self.num_blocks + 1) * self.num_feat**2
         return 2 * 9 * (trunks + 4 * self.num_feat**2 + 4 * 4 * 64 * self.num_feat + 16 * 64**2)
+
+    @property
+    def parameters(self) -> int:
+        """Counted from the layers."""
+        trunks = residual_stacks(self.num_feat, self.num_feat, self.num_blocks)
+        return spynet(self.flow_num_feat) + trunks + reconstruction(self.num_feat, 0, 64)
 
     @property
     def flow_source(self) -> str:

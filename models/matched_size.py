@@ -5,10 +5,8 @@ optical flow lacks SPyNet. With `size: matched` its hidden width makes up for th
 the score is not one of size.
 """
 
-from itertools import pairwise
-
 from models.config import ModelConfig
-from models.optical_flow import NUM_LEVELS
+from models.parameter_count import convolution, residual_stacks, spynet
 
 
 def attention_width(config: ModelConfig) -> int:
@@ -16,7 +14,7 @@ def attention_width(config: ModelConfig) -> int:
     token, heads = config.num_feat * config.patch_size**2, config.num_heads
     if config.size == "natural":
         return token
-    convolutional = 2 * _conv(1, config.num_feat) + 2 * _conv(config.num_feat, config.num_feat)
+    convolutional = 2 * convolution(1, config.num_feat) + 2 * convolution(config.num_feat, config.num_feat)
     return heads * max(1, round(convolutional / (4 * token) / heads))
 
 
@@ -27,7 +25,7 @@ def feed_forward_width(config: ModelConfig) -> int:
         return token if config.feed_forward == "token_wise" else c
     target: float = _stacks(config, c)
     if config.flow == "spynet":  # one for all blocks
-        target += _spynet(config.flow_num_feat) / config.depth
+        target += spynet(config.flow_num_feat) / config.depth
     if config.feed_forward == "token_wise":
         return max(1, round((target - token) / (2 * token + 1)))
     width = c
@@ -36,17 +34,5 @@ def feed_forward_width(config: ModelConfig) -> int:
     return min(width, width + 1, key=lambda width: abs(_stacks(config, width) - target))
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int = 3) -> int:
-    return kernel**2 * in_channels * out_channels + out_channels
-
-
 def _stacks(config: ModelConfig, width: int) -> int:
-    """Parameters of a feed-forward layer of two residual stacks and their fusion."""
-    c = config.num_feat
-    blocks = 2 * config.num_feed_forward_blocks * _conv(width, width)
-    return 2 * (_conv(c + 3, width) + blocks) + _conv(2 * width, c, kernel=1)
-
-
-def _spynet(num_feat: int) -> int:
-    widths = [8, num_feat // 2, num_feat, num_feat // 2, num_feat // 4, 2]
-    return NUM_LEVELS * sum(_conv(*pair, kernel=7) for pair in pairwise(widths))
+    return residual_stacks(config.num_feat, width, config.num_feed_forward_blocks)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NUM_LEVELS = 6
+from models.parameter_count import SPYNET_LEVELS
 
 
 def warp(x: Tensor, flow: Tensor, padding_mode: str = "zeros") -> Tensor:
@@ -61,7 +61,7 @@ class SPyNet(nn.Module):
         self.num_feat = num_feat
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
-        self.levels = nn.ModuleList(_Level(num_feat) for _ in range(NUM_LEVELS))
+        self.levels = nn.ModuleList(_Level(num_feat) for _ in range(SPYNET_LEVELS))
 
     def forward(self, ref: Tensor, supp: Tensor) -> Tensor:
         """Estimate the flow (n, 2, h, w) in pixels from `ref` to `supp`, both (n, 3, h, w) RGB in [0, 1].
@@ -92,7 +92,7 @@ class SPyNet(nn.Module):
     def _pyramid(self, image: Tensor) -> list[Tensor]:
         """Normalise the image and return it at 1/32, 1/16, ... 1/1 of its size."""
         images = [(image - self.mean) / self.std]
-        for _ in range(NUM_LEVELS - 1):
+        for _ in range(SPYNET_LEVELS - 1):
             images.append(F.avg_pool2d(images[-1], 2))
         return images[::-1]
 

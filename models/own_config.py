@@ -89,6 +89,11 @@ class OwnConfig:
         """Not known without running it."""
         return None
 
+    @property
+    def parameters(self) -> None:
+        """Not known without running it."""
+        return None
+
 
 def source_of(network: str) -> tuple[Path, str]:
     """Split `<file>.py:<class>` or `<module>:<class>` into file and class; ValueError if there is no file."""

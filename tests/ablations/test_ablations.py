@@ -59,6 +59,8 @@ PARAMETERS = {
     "no_position_information": 32_564_335 - 10 * 2 * (64**3 - 64),
     "no_positional_encoding": 32_564_335,
     "three_frames": 32_564_335,
+    "bfloat16": 32_564_335,
+    "tf32": 32_564_335,
     "one_frame": 32_564_335,
     "positional_encoding_as_described": 32_564_335,
     "learned_positional_encoding": 32_564_335 + 5 * 64**3,

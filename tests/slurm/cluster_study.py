@@ -48,7 +48,7 @@ def shrink_jobs(workflow: Workflow) -> None:
         "train_flow: 4": "train_flow: 1",
         "evaluate: 4": "evaluate: 1",
         "measure_runtime: 4": "measure_runtime: 1",
-        "mem_mb: ?8000 * gpus": "mem_mb: 3000",
+        "--open-mode=append'\"": "--open-mode=append'\"\n        mem_mb: 3000",
     }.items():
         workflow.edit(PROFILE, old, new)
 

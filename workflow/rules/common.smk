@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from models.baselines import ANCHOR
 from vsrbench.orchestration.slurm import check_cluster, check_shares, wait_for_earlier_jobs
-from vsrbench.orchestration.time_limits import flow_minutes, training_minutes
+from vsrbench.orchestration.job_resources import flow_minutes, inference_mb, training_mb, training_minutes
 from vsrbench.tracking.wandb_settings import read_destination
 from vsrbench.core.errors import InputError
 from vsrbench.orchestration.failed_jobs import log_tail
@@ -117,6 +117,11 @@ def network(wildcards):
 def network_flags(wildcards, input):
     """What tells the evaluation of a network from that of a baseline."""
     return flags(config=input.get("config"), weights=input.get("weights"))
+
+
+def inference_memory(wildcards):
+    """Main memory in MB of a job that runs a variant; a baseline takes what a small network does."""
+    return inference_mb(STUDY.networks.get(wildcards.variant, STUDY.variants["full"]).model)
 
 
 def tuning(wildcards):

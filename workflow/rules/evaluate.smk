@@ -18,7 +18,7 @@ rule evaluate:
         "results/{study}/logs/evaluate/{dataset}_{variant}_seed_{seed}.log",
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=inference_memory,
         runtime=lambda wildcards: 60 if STUDY.data_set(wildcards.dataset).generated else 480,
     params:
         network=network_flags,
@@ -86,7 +86,7 @@ rule inspect:
     log:
         "results/{study}/logs/inspect/{dataset}_{variant}_seed_{seed}.log",
     resources:
-        mem_mb=8000,
+        mem_mb=inference_memory,
         runtime=60,
     shell:
         "vsrbench inspect --config {input.config:q} --weights {input.weights:q} --manifest {input.manifest:q}"

@@ -15,7 +15,7 @@ rule measure_runtime:
     threads: lambda wildcards: workflow.cores or 1
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=inference_memory,
         runtime=60,
     params:
         settings=flags(

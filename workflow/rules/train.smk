@@ -74,7 +74,7 @@ rule train:
         "results/{study}/logs/train/{variant}_seed_{seed}.log",
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=lambda wildcards: GPUS_PER_TRAINING * training_mb(STUDY.trained[wildcards.variant].model),
         runtime=lambda wildcards: training_minutes(STUDY.trained[wildcards.variant], longest=LONGEST),
     params:
         options=lambda wildcards, input: flags(flow_weights=input.flow_weights, tuning=input.tuning) + OPTIONS,

@@ -1,11 +1,15 @@
-"""Time limits of training jobs, from the size of the study; for the Snakefile, so without torch."""
+"""Time and memory that jobs ask a cluster for; for the Snakefile, so without torch."""
 
+from models.config import NetworkConfig
 from vsrbench.core.config import Variant
 from vsrbench.orchestration.study import Study
 
 MIN_MINUTES = 60.0
 SPEED = 2e12  # operations per second; any GPU exceeds it, and a training that hits its limit resumes later
 BACKWARD = 2  # operations of a backward pass, relative to the forward pass
+
+BASE_MB = 6000  # main memory for Python, CUDA's context, frames and batches; REDS and Vimeo-90K need the same
+UNKNOWN_MB = 16_000  # of a network whose size is not known before it runs
 
 
 def training_minutes(variant: Variant, longest: float) -> int:
@@ -28,3 +32,23 @@ def flow_minutes(study: Study, longest: float) -> int:
 
 def _minutes(forward_operations: float, longest: float) -> int:
     return int(min(MIN_MINUTES + (1 + BACKWARD) * forward_operations / SPEED / 60, longest))
+
+
+def training_mb(network: NetworkConfig) -> int:
+    """Estimate the main memory in MB of one process that trains a network on a GPU.
+
+    Weights, their average and the optimiser's two moments, each once in float32. Checkpoints stream, and the
+    network moves to the GPU, so that hardly more than one of the four is in main memory at a time.
+    """
+    return _megabytes(network, copies=4)
+
+
+def inference_mb(network: NetworkConfig) -> int:
+    """Estimate the main memory in MB of a process that runs a network: its weights, built and read."""
+    return _megabytes(network, copies=2)
+
+
+def _megabytes(network: NetworkConfig, copies: int) -> int:
+    if network.parameters is None:
+        return UNKNOWN_MB
+    return BASE_MB + copies * 4 * network.parameters // 10**6
