@@ -3,10 +3,13 @@
 `python -m vsrbench.benchmarks.data --out results/bench_data.csv`
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,11 +24,14 @@ from vsrbench.benchmarks import results_csv
 from vsrbench.data.clips import Clip, write_frame
 from vsrbench.data.degradation import degrade
 from vsrbench.data.frame_store import FrameStore
+from vsrbench.data.prefetch import prefetch
 from vsrbench.data.store_frames import build_store
+from vsrbench.data.training_set import TrainingSet
 
 FRAMES, HEIGHT, WIDTH = 100, 720, 1280  # a clip of REDS
 WINDOW, CROP = 5, 64  # frames, and edge in LQ pixels: 256 x 256 of ground truth
 WORKERS = 2
+BATCH = 32  # of the published recipe
 
 Crops = Callable[[Path, Clip, int, float], int]  # counts the crops read from a folder in so many seconds
 
@@ -53,6 +59,49 @@ def compare_loading(rounds: int = 5, seconds: float = 1.5) -> dict[str, float]:
             "store_megabytes": _megabytes(Path(folder).glob("store/*/*.npy")),
             "png_megabytes": _megabytes(Path(folder).glob("*/*.png")),
         }
+
+
+def measure_feeding(clips: int = 4, batches: int = 12) -> dict[str, float]:
+    """Windows a second that `training_set` and `prefetch` deliver, as batches of 32 in random order.
+
+    Each window is 5 x 64 x 64 with its ground truth, cropped, augmented and stacked. Warm: from the page
+    cache, with one thread and with two, ten times as many batches. Cold: the store's files are dropped from
+    the page cache before each batch, so that the disk's reads are in the time, with two threads.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        clip = write_clip(Path(folder))
+        store = Path(folder) / "store"
+        build_store([replace(clip, name=f"{index:03d}") for index in range(clips)], store)
+        frames = FrameStore(store)
+        windows = TrainingSet(frames, num_frames=WINDOW, size=CROP, batch_size=BATCH, seed=0)
+        found: dict[str, float] = {}
+        for workers in (1, WORKERS):
+            with closing(prefetch(windows.batch, range(1, 10**6), workers)) as fed:
+                for _ in range(clips * 4):  # everything has been read once
+                    next(fed)
+                start = time.perf_counter()
+                for _ in range(10 * batches):
+                    next(fed)
+                seconds = time.perf_counter() - start
+            found[f"warm_windows_per_second_{workers}_threads"] = 10 * batches * BATCH / seconds
+        seconds = 0.0
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for iteration in range(1, batches + 1):
+                _drop_from_memory(store)
+                halves = [partial(windows.batch, iteration, rank, WORKERS) for rank in range(WORKERS)]
+                start = time.perf_counter()
+                for job in [pool.submit(half) for half in halves]:
+                    job.result()
+                seconds += time.perf_counter() - start
+        found["cold_windows_per_second"] = batches * BATCH / seconds
+        return found
+
+
+def _drop_from_memory(store: Path) -> None:
+    for path in store.rglob("*.npy"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def compare_imresize(rounds: int = 9) -> dict[str, float]:
@@ -158,6 +207,13 @@ def measure() -> Iterator[results_csv.Finding]:
         f"({loading['png_megabytes']:.0f} MB): {loading['ratio']:.0f} times as many"
     )
     yield words, results_csv.quantities("loading", loading, 8)
+    feeding = measure_feeding()
+    one, two, cold = feeding.values()
+    words = (
+        f"training windows, augmented, in batches of {BATCH}: {one:.0f} a second with one thread, "
+        f"{two:.0f} with two; {cold:.0f} from the disk"
+    )
+    yield words, results_csv.quantities("feeding", feeding)
     resizing = compare_imresize()
     words = (
         f"imresize of 1280x720 to a quarter: {resizing['vsrbench_ms']:.1f} ms; a loop over rows in numpy "

@@ -36,8 +36,8 @@ def write(rows: list[Row], out: Path | None) -> None:
         writer.writerows(row | {"machine": machine} for row in rows)
 
 
-def quantities(measure: str, found: dict[str, float], target: float) -> list[Row]:
-    """Return a row for each quantity of a measurement; the target is the `ratio` to be reached."""
+def quantities(measure: str, found: dict[str, float], target: float | None = None) -> list[Row]:
+    """Return a row for each quantity of a measurement; the target, if any, is the `ratio` to be reached."""
     return [
         {
             "measure": measure,
