@@ -17,11 +17,20 @@ container: "workflow/vsrbench.sif"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/data.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/runtime.smk"
-include: "workflow/rules/tables.smk"
+
+
+if KEY in config:
+
+    include: "workflow/rules/patterns.smk"
+
+else:
+
+    include: "workflow/rules/study.smk"
+    include: "workflow/rules/data.smk"
+    include: "workflow/rules/train.smk"
+    include: "workflow/rules/evaluate.smk"
+    include: "workflow/rules/runtime.smk"
+    include: "workflow/rules/tables.smk"
 
 
 report: "workflow/report/study.rst"
@@ -57,11 +66,9 @@ rule all:
 
 onstart:
     lock_study()
-    for reason in STUDY.left_out:
-        print(f"Left out: {reason}.", flush=True)
     if workflow.executor_plugin.name == "slurm":
         check_cluster_limits()
-    follow_trainings()
+    before_the_first_job()
 
 
 onsuccess:

@@ -20,6 +20,7 @@ from vsrbench.core.errors import InputError
 from vsrbench.core.files import explain
 from vsrbench.core.gpu_lease import lease_gpu, share_gpus
 from vsrbench.core.malloc import retain_freed_memory
+from vsrbench.patterns.study import LAYERS
 
 # The commands that use a GPU, and how many of those that Slurm has allocated to the job.
 GPUS = {
@@ -325,6 +326,38 @@ def _parser() -> argparse.ArgumentParser:
     option = add("compare", "report.compare_studies", "compare", "Compare the results of two studies.")
     option("a", type=Path, help="results/<study>")
     option("b", type=Path, help="results/<other study>")
+
+    option = add("learn-patterns", "patterns.learn", "learn", "Train one layer on k-patterns of n bits.")
+    option("--layer", choices=LAYERS, required=True)
+    option("--optimiser", choices=["sgd", "adam"], required=True)
+    option("--n", type=_positive, required=True, help="bits of an input")
+    option("--k", type=_positive, nargs="+", required=True, help="bits that decide")
+    option("--functions", choices=["parity", "random"], nargs="+", required=True)
+    option("--rates", type=float, nargs="+", required=True, help="learning rates to choose from")
+    option("--tuning-seed", type=_seed, required=True)
+    option("--seeds", type=_seed, nargs="+", required=True)
+    option("--steps", type=_positive, required=True, help="steps of a training at most")
+    option("--batch-size", type=_positive, required=True)
+    option("--interval", type=_positive, required=True, help="steps whose inputs make one accuracy")
+    option("--out", type=Path, required=True, help="CSV to write, one row per accuracy")
+
+    option = add(
+        "measure-gradients",
+        "patterns.gradients",
+        "measure_gradients",
+        "Compute the gradients at initialisation that the theorem on k-patterns bounds.",
+    )
+    option("--n", type=_positive, nargs="+", required=True)
+    option("--k", type=_positive, nargs="+", required=True)
+    option("--initialisations", type=_positive, required=True)
+    option("--out", type=Path, required=True)
+
+    option = add(
+        "summarise-patterns", "patterns.summary", "summarise", "Write tables and figures of k-patterns."
+    )
+    option("--runs", type=Path, nargs="+", required=True, help="files of learn-patterns")
+    option("--gradients", type=Path, required=True, help="file of measure-gradients")
+    option("--out", type=Path, required=True, help="folder that gets tables/ and figures/")
 
     option = add("sync", "tracking.wandb_mirror", "sync", "Mirror a study to W&B.")
     option("study", type=Path, help="results/<study>")

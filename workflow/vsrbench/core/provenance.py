@@ -36,6 +36,9 @@ STEPS = {
     "make_tables": "vsrbench.report.tables",
     "make_figures": "vsrbench.report.figures",
     "make_report": "vsrbench.report.html_report",
+    "learn_patterns": "vsrbench.patterns.learn",
+    "measure_gradients": "vsrbench.patterns.gradients",
+    "summarise_patterns": "vsrbench.patterns.summary",
 }
 
 # Files of the repository that a step reads, besides its code.

@@ -1,0 +1,209 @@
+"""What the trainings and gradients of a study of k-patterns say: tables, figures and a page of text."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from scipy.stats import binomtest
+
+from vsrbench.core.files import atomic_write
+from vsrbench.core.lineage import check, origin
+from vsrbench.patterns.study import LAYERS
+from vsrbench.report.plot_style import FAINT, INK, figure
+
+LEARNT = 0.99
+CELL = ["layer", "optimiser", "n", "function", "k"]
+OPTIMISERS = {"sgd": "gradient descent", "adam": "Adam"}
+FUNCTIONS = {"parity": "parity", "random": "random g"}
+LOOKS = {
+    "convolutional": ("#08306b", "-", "s"),
+    "fully_connected": ("#d55e00", (0, (4, 1.5)), "o"),
+    "fully_connected_wide": ("#e69f00", (0, (1, 1)), "o"),
+    "stcsa": ("#4292c6", "-", "D"),
+    "fcsa": ("#cc79a7", (0, (4, 1.5)), "v"),
+}
+
+
+def read_trainings(runs: list[Path]) -> pd.DataFrame:
+    """Read the rows of all trainings, with the file that each comes from as `run`."""
+    check(*runs)
+    return pd.concat(
+        [pd.read_csv(path).assign(run="/".join(path.parts[-3:])) for path in runs], ignore_index=True
+    )
+
+
+def tabulate_trainings(trainings: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each training but the tuning ones: steps to 99 %, empty where it was not reached."""
+    kept = trainings[~trainings.tuning]
+    ends = kept.sort_values("step").groupby([*CELL, "seed"], sort=False).tail(1)
+    steps = ends.step.where(ends.accuracy >= LEARNT).astype("Int64")
+    table = ends.assign(steps_to_learn=steps).rename(columns={"step": "steps"})
+    columns = [*CELL, "seed", "rate", "parameters", "steps_to_learn", "steps", "accuracy", "loss", "run"]
+    return table[columns].sort_values([*CELL, "seed"], ignore_index=True)
+
+
+def tabulate_cells(table: pd.DataFrame, rates: dict[str, list[float]]) -> pd.DataFrame:
+    """Return a row for each cell: how many seeds learnt, the share's 95 % interval, and the median steps.
+
+    The interval is Clopper's and Pearson's. The median counts a seed that did not learn as slower than any
+    that did, and is empty where it did not. `rate_at_edge` says whether the chosen rate is the smallest or
+    largest that was tried.
+    """
+    rows = []
+    for cell, group in table.groupby(CELL, sort=False):
+        learnt = int(group.steps_to_learn.notna().sum())
+        share = binomtest(learnt, len(group)).proportion_ci(0.95)
+        steps = group.steps_to_learn.astype(float).fillna(math.inf)
+        rate, tried = group.rate.iloc[0], rates[group.optimiser.iloc[0]]
+        rows.append(
+            dict(zip(CELL, cell, strict=True))
+            | {
+                "parameters": group.parameters.iloc[0],
+                "seeds": len(group),
+                "learnt": learnt,
+                "learnt_low": share.low,
+                "learnt_high": share.high,
+                "median_steps": np.median(steps) if np.isfinite(np.median(steps)) else None,
+                "accuracy": group.accuracy.mean(),
+                "rate": rate,
+                "rate_at_edge": rate in (min(tried), max(tried)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def describe(cells: pd.DataFrame, steps: int) -> str:
+    """Return the cells as text: median steps to 99 %, or how many of the seeds got there."""
+    order = list(LAYERS).index
+    words = [
+        f"{median:,.0f}" if learnt == seeds else f"{learnt} of {seeds}" if learnt else f"stuck {accuracy:.0%}"
+        for learnt, seeds, median, accuracy in zip(
+            cells.learnt, cells.seeds, cells.median_steps, cells.accuracy, strict=True
+        )
+    ]
+    shown = cells.assign(cell=words, order=cells.layer.map(order))
+    blocks = []
+    for optimiser, function in itertools.product(OPTIMISERS, FUNCTIONS):
+        group = shown[(shown.optimiser == optimiser) & (shown.function == function)]
+        wide = group.pivot(index=["order", "layer", "n"], columns="k", values="cell").fillna("–").sort_index()
+        wide.columns = [f"k = {k}" for k in wide.columns]
+        rows = wide.reset_index().drop(columns="order").to_string(index=False)
+        blocks.append(f"{FUNCTIONS[function]}, {OPTIMISERS[optimiser]}\n{rows}")
+    note = (
+        f"Median steps to 99 % of the seeds; `r of s`: only r of s seeds got there within {steps:,} steps;\n"
+        "`stuck`: none, with the accuracy at the end. A constant answer is right half of the time."
+    )
+    return "\n\n".join([*blocks, note]) + "\n"
+
+
+def draw_steps(path: Path, cells: pd.DataFrame, function: str, steps: int) -> None:
+    """Draw steps to 99 % over n, a row for each optimiser and a column for each k; crosses did not learn."""
+    shown = cells[cells.function == function]
+    optimisers = [name for name in OPTIMISERS if name in set(shown.optimiser)]
+    ks = sorted(shown.k.unique())
+    with figure(path, 1.9 * len(ks) + 1.6, 1.75 * len(optimisers) + 0.4) as drawn:
+        grid = drawn.subplots(len(optimisers), len(ks), sharex=True, sharey=True, squeeze=False)
+        for panels, optimiser in zip(grid, optimisers, strict=True):
+            for axes, k in zip(panels, ks, strict=True):
+                _draw_cell(axes, shown[(shown.optimiser == optimiser) & (shown.k == k)], steps)
+                if optimiser == optimisers[0]:
+                    axes.set_title(f"k = {k}")
+                if optimiser == optimisers[-1]:
+                    axes.set_xlabel("n, bits")
+            panels[0].set_ylabel(f"{OPTIMISERS[optimiser]}\nsteps to 99 %")
+        handles, labels = _legend(grid[0][0], [name for name in LAYERS if name in set(shown.layer)])
+        drawn.legend(handles, labels, loc="outside right upper", fontsize=7)
+
+
+def _draw_cell(axes: Axes, cells: pd.DataFrame, steps: int) -> None:
+    stuck = 1.6 * steps
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.axhspan(1.2 * steps, 2.1 * steps, color=FAINT, linewidth=0)
+    axes.set_ylim(40, 2.1 * steps)
+    for layer in cells.layer.unique():
+        group = cells[cells.layer == layer].sort_values("n")
+        colour, dashes, marker = LOOKS[layer]
+        offset = 2 ** (0.14 * (list(LAYERS).index(layer) - 2))  # crosses of several layers lie side by side
+        learnt = group[group.median_steps.notna()]
+        axes.plot(
+            learnt.n, learnt.median_steps, color=colour, linestyle=dashes, marker=marker, markersize=3.5
+        )
+        missed = group[group.median_steps.isna()]
+        axes.plot(missed.n * offset, np.full(len(missed), stuck), "x", color=colour, markersize=4)
+    axes.set_xticks(sorted(cells.n.unique()), [str(n) for n in sorted(cells.n.unique())])
+    axes.minorticks_off()
+    axes.set_yticks([100, 1000], ["100", "1,000"])
+
+
+def _legend(axes: Axes, layers: list[str]) -> tuple[list, list[str]]:
+    handles = []
+    for layer in layers:
+        colour, dashes, marker = LOOKS[layer]
+        handles += axes.plot([], [], color=colour, linestyle=dashes, marker=marker, markersize=3.5)
+    handles += axes.plot([], [], "x", color=INK, markersize=4)
+    return handles, [*(layer.replace("_", " ") for layer in layers), "most seeds not\nwithin the budget"]
+
+
+def draw_gradients(path: Path, gradients: pd.DataFrame) -> None:
+    """Draw the squared gradient at initialisation over n, for each k, beside the bound of the dense layer."""
+    ks = sorted(gradients.k.unique())
+    with figure(path, 1.9 * len(ks) + 1.6, 2.4) as drawn:
+        grid = drawn.subplots(1, len(ks), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, k in zip(grid, ks, strict=True):
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            for layer in ("convolutional", "fully_connected"):
+                rows = gradients[(gradients.k == k) & (gradients.layer == layer)].sort_values("n")
+                colour, dashes, marker = LOOKS[layer]
+                error = 1.96 * rows.standard_error
+                axes.errorbar(
+                    rows.n,
+                    rows.squared_gradient,
+                    error,
+                    color=colour,
+                    linestyle=dashes,
+                    marker=marker,
+                    markersize=3.5,
+                    label=layer.replace("_", " "),
+                )
+            limits = gradients[(gradients.k == k) & gradients.bound.notna()].sort_values("n")
+            axes.plot(limits.n, limits.bound, color=INK, linewidth=0.8, linestyle=":", label="its bound")
+            axes.set_title(f"k = {k}")
+            axes.set_xlabel("n, bits")
+            axes.set_xticks(sorted(gradients.n.unique()), [str(n) for n in sorted(gradients.n.unique())])
+            axes.minorticks_off()
+        grid[0].set_ylabel("squared gradient\nat initialisation")
+        handles, labels = grid[0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside right upper", fontsize=7)
+
+
+def summarise(*, runs: list[Path], gradients: Path, out: Path) -> None:
+    """Write `out/tables/` and `out/figures/` from the files of trainings and of gradients."""
+    check(gradients)
+    made = origin("summarise_patterns", *runs, gradients)
+    trainings = read_trainings(runs)
+    steps = int(trainings.step.max())
+    rates = {
+        name: sorted(trainings[trainings.optimiser == name].rate.unique())
+        for name in trainings.optimiser.unique()
+    }
+    table = tabulate_trainings(trainings)
+    cells = tabulate_cells(table, rates)
+    measured = pd.read_csv(gradients)
+    written = []
+    for name, frame in (("trainings", table), ("cells", cells), ("gradients", measured)):
+        written.append(out / "tables" / f"{name}.csv")
+        with atomic_write(written[-1]) as partial:
+            frame.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
+    written.append(out / "tables" / "cells.txt")
+    with atomic_write(written[-1]) as partial:
+        partial.write_text(describe(cells, steps))
+    for function in table.function.unique():
+        draw_steps(out / "figures" / f"steps_{function}", cells, function, steps)
+    draw_gradients(out / "figures" / "gradients", measured)
+    written += sorted((out / "figures").glob("*.*"))
+    made.record(*written)
