@@ -88,6 +88,8 @@ def describe(cells: pd.DataFrame, steps: int) -> str:
     blocks = []
     for optimiser, function in itertools.product(OPTIMISERS, FUNCTIONS):
         group = shown[(shown.optimiser == optimiser) & (shown.function == function)]
+        if group.empty:
+            continue
         wide = group.pivot(index=["order", "layer", "n"], columns="k", values="cell").fillna("–").sort_index()
         wide.columns = [f"k = {k}" for k in wide.columns]
         rows = wide.reset_index().drop(columns="order").to_string(index=False)

@@ -1,0 +1,103 @@
+"""Training on k-patterns, against a loop written out here, and the choice of a learning rate."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from vsrbench.patterns import learn
+from vsrbench.patterns.layers import LAYERS
+from vsrbench.patterns.learn import Budget, Progress, Run, choose_rate, steps_to_learn, train
+from vsrbench.patterns.tasks import draw_inputs, draw_task
+
+SETTINGS = {
+    "layer": "convolutional",
+    "optimiser": "sgd",
+    "n": 16,
+    "k": [2, 3],
+    "functions": ["parity"],
+    "rates": [1e-6, 0.3],
+    "tuning_seed": 9,
+    "seeds": [1, 2],
+    "steps": 400,
+    "batch_size": 32,
+    "interval": 20,
+}
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_a_training_is_plain_gradient_descent_on_the_hinge_loss(optimiser):
+    run = Run("fully_connected", optimiser, 16, "parity", 3, seed=5, rate=0.01)
+    found = train(run, Budget(steps=6, batch_size=8, interval=3))
+
+    generator = torch.Generator().manual_seed(5)
+    task = draw_task(16, 3, "parity", generator)
+    torch.manual_seed(5)
+    network = LAYERS["fully_connected"](16, 3)
+    moments = [[torch.zeros_like(value) for _ in range(2)] for value in network.parameters()]
+    accuracies, losses = [], []
+    for step in range(1, 7):
+        x = draw_inputs((8, 16), generator)
+        margin = task.label(x) * network(x)
+        accuracies.append((margin > 0).float().mean().item())
+        loss = (1 - margin).clamp(min=0).mean()
+        losses.append(loss.item())
+        gradients = torch.autograd.grad(loss, list(network.parameters()))
+        with torch.no_grad():
+            for value, gradient, (first, second) in zip(
+                network.parameters(), gradients, moments, strict=True
+            ):
+                if optimiser == "sgd":
+                    value -= 0.01 * gradient
+                    continue
+                first.mul_(0.9).add_(0.1 * gradient)
+                second.mul_(0.999).add_(0.001 * gradient**2)
+                scale = (second / (1 - 0.999**step)).sqrt() + 1e-8
+                value -= 0.01 * first / (1 - 0.9**step) / scale
+    assert [progress.step for progress in found] == [3, 6]
+    for index, progress in enumerate(found):
+        part = slice(3 * index, 3 * index + 3)
+        assert progress.accuracy == pytest.approx(sum(accuracies[part]) / 3)
+        assert progress.loss == pytest.approx(sum(losses[part]) / 3, rel=1e-5)
+
+
+def test_a_training_ends_when_the_pattern_is_learnt():
+    found = train(Run("convolutional", "adam", 16, "parity", 2, 1, 0.01), Budget(2000, 64, 25))
+    assert found[-1].accuracy >= 0.99 and steps_to_learn(found) == found[-1].step < 2000
+    assert all(progress.accuracy < 0.99 for progress in found[:-1])
+
+
+def test_a_training_that_diverges_ends_unlearnt():
+    found = train(Run("fully_connected", "sgd", 16, "parity", 3, 1, 1e20), Budget(500, 16, 10))
+    assert len(found) < 50 and steps_to_learn(found) == math.inf
+
+
+def progress(*accuracies: float) -> list[Progress]:
+    return [Progress(50 * index, accuracy, 0.5) for index, accuracy in enumerate(accuracies, 1)]
+
+
+def test_the_rate_that_learns_first_is_chosen():
+    assert (
+        choose_rate({0.1: progress(0.5, 0.9, 0.99), 0.3: progress(0.6, 0.99), 1.0: progress(0.9, 0.5)}) == 0.3
+    )
+
+
+def test_where_none_learns_the_most_accurate_is_chosen():
+    assert choose_rate({0.1: progress(0.5, 0.6), 0.3: progress(0.7, 0.6), 1.0: progress(0.5)}) == 0.3
+
+
+def test_the_file_has_every_training_with_the_tuned_rate(tmp_path):
+    out = tmp_path / "n_16.csv"
+    learn.learn(**SETTINGS, out=out)
+    table = pd.read_csv(out)
+    tuning = table[table.tuning]
+    assert set(tuning.seed) == {9} and set(tuning.rate) == {1e-6, 0.3}
+    kept = table[~table.tuning]
+    assert set(kept.seed) == {1, 2} and set(kept.rate) == {0.3} and set(kept.k) == {2, 3}
+    assert set(table.parameters) == {64 * 18 + 1}
+    record = json.loads(out.with_suffix(".json").read_text())
+    assert record["trainings"] == 8 and record["budget"]["steps"] == 400 and record["machine"]["processor"]
+    learn.learn(**SETTINGS, out=tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == out.read_bytes()
