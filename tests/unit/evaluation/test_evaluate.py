@@ -12,16 +12,17 @@ from safetensors.torch import save_file
 
 from models import build_model
 from models.baselines import ANCHOR
-from vsrbench.core.config import read_yaml, resolve_variant
+from vsrbench.core.config import load_variant, read_yaml, resolve_variant
 from vsrbench.core.errors import InputError
 from vsrbench.core.metric_table import INFINITE, METRICS
 from vsrbench.data.clips import read_frame, write_frame
 from vsrbench.data.datasets import load_clips
 from vsrbench.data.verification import verify
+from vsrbench.evaluation import scorer
 from vsrbench.evaluation.evaluate import COLUMNS, _enlarge, evaluate
 from vsrbench.evaluation.inference import restore_clip, to_frame
 from vsrbench.evaluation.metrics import PSNR_SSIM, lpips, psnr_ssim
-from vsrbench.evaluation.scorer import Scorer
+from vsrbench.evaluation.scorer import Borders, Scorer
 from vsrbench.results.study_results import read_rows
 
 TINY = Path(__file__).parents[2] / "workflow" / "tiny.yaml"
@@ -115,6 +116,26 @@ def test_scores_are_those_of_the_restored_frames(manifest, network):
     np.testing.assert_array_equal(read_frame(kept / "rows" / "second.png"), restored[:, HEIGHT // 2])
 
 
+def test_seams_are_looked_for_where_patches_and_tiles_meet(manifest, network, monkeypatch):
+    """At the network's patches and where its tiles meet; a baseline has the published patches and no tiles."""
+    asked = []
+    monkeypatch.setattr(scorer, "seam", lambda x, y, **borders: asked.append(borders) or np.zeros(len(x)))
+    files, _ = network()
+    rows = run(manifest, variant="full", metrics=["patch_seam", "tile_seam"], **files)
+    assert rows["patch_seam"].eq(0).all() and rows["tile_seam"].eq(0).all()
+    variant = load_variant(files["config"]).model
+    tile, patch = variant.feat_size, 4 * variant.patch_size
+    starts = {
+        size: [*range(tile // 2, size // 4 - tile, tile // 2), size // 4 - tile] for size in (HEIGHT, WIDTH)
+    }
+    cut = {size: [4 * (start + tile // 4) for start in starts[size] if start > 0] for size in starts}
+    assert asked[0] == {"rows": [*range(patch, HEIGHT, patch)], "columns": [*range(patch, WIDTH, patch)]}
+    assert asked[1] == {"rows": cut[HEIGHT], "columns": cut[WIDTH]}
+    asked.clear()
+    run(manifest, metrics=["patch_seam", "tile_seam"])
+    assert asked[0]["rows"] == [*range(32, HEIGHT, 32)] and asked[1] == {"rows": [], "columns": []}
+
+
 def test_whole_clips_are_scored_and_said(manifest, network, tmp_path):
     study = read_yaml(TINY) | {"networks": {"basicvsr": {"num_feat": 8, "num_blocks": 1}}}
     variant = resolve_variant(study, "basicvsr")
@@ -147,7 +168,7 @@ def test_lpips_and_motion_of_lpips(manifest, lpips_weights):
 
 
 def test_the_table_of_metrics_says_which_need_a_previous_frame(manifest, lpips_weights):
-    rows = run(manifest, lpips_weights=lpips_weights)[list(METRICS)]
+    rows = run(manifest, lpips_weights=lpips_weights)[list(METRICS)].drop(columns="tile_seam")  # no tiles
     motion = [name for name, metric in METRICS.items() if metric.needs_previous_frame]
     assert list(rows.columns[rows.iloc[0].isna()]) == motion == ["tof", "tlp"]
     assert rows.iloc[1:FRAMES].notna().all(axis=None)
@@ -156,9 +177,16 @@ def test_the_table_of_metrics_says_which_need_a_previous_frame(manifest, lpips_w
 def test_the_table_of_metrics_says_which_direction_is_better(manifest, lpips_weights):
     clip = load_clips(manifest, "test")[0]
     gt, random = clip.read_gt(clip.scored), np.random.default_rng(0)
+    squares = (np.indices((HEIGHT, WIDTH)) // 16).sum(axis=0)[
+        ..., None
+    ] % 2  # with borders at tiles and patches
     near, far = (
-        pd.DataFrame(Scorer(METRICS, lpips_weights).score(clip, noisy.clip(0, 255).astype(np.uint8))).mean()
-        for noisy in (gt + random.normal(0, sigma, gt.shape) for sigma in (4, 40))
+        pd.DataFrame(
+            Scorer(METRICS, lpips_weights, borders=Borders(32, 8, 4)).score(
+                clip, noisy.clip(0, 255).astype(np.uint8)
+            )
+        ).mean()
+        for noisy in (gt + sigma * squares + random.normal(0, sigma, gt.shape) for sigma in (4, 40))
     )
     assert {name: near[name] > far[name] for name in METRICS} == {
         name: metric.higher_is_better for name, metric in METRICS.items()

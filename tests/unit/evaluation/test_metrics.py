@@ -7,7 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vsrbench.core.errors import InputError
 from vsrbench.evaluation import lpips_distance
-from vsrbench.evaluation.metrics import farneback, lpips, psnr, psnr_ssim, ssim, tlp, tof
+from vsrbench.evaluation.metrics import farneback, lpips, psnr, psnr_ssim, seam, ssim, tlp, tof
 
 LUMA = np.array([65.481, 128.553, 24.966]) / 255
 
@@ -154,3 +154,48 @@ def test_backbone_from_torch_cache(torch_cache, lpips_weights):
     torch_cache.mkdir()
     torch.save(features | {"classifier.1.bias": torch.zeros(1)}, torch_cache / "alexnet-owt-7be5be79.pth")
     assert lpips_distance.load_lpips("alex") is not None
+
+
+BORDERS = {"rows": [32, 64], "columns": [32, 64, 96]}
+
+
+def blocks(height: int) -> np.ndarray:
+    """A grey chessboard (96, 128, 3) of squares of 32 pixels, which differ by `height` levels."""
+    squares = np.indices((3, 4)).sum(axis=0) % 2
+    return np.repeat(np.kron(100 + height * squares, np.ones((32, 32)))[..., None], 3, axis=2).astype(
+        np.uint8
+    )
+
+
+@pytest.mark.parametrize("height", [1, 10, -40])
+def test_a_planted_seam_has_its_height(height):
+    flat = blocks(0)
+    levels = abs(height) * 219 / 255  # of Y, whose range is 16 to 235
+    assert seam(blocks(height), flat, **BORDERS) == pytest.approx(levels)
+    assert seam(blocks(height), blocks(height), **BORDERS) == 0  # the scene's own edges are none
+    assert seam(flat, blocks(height), **BORDERS) == pytest.approx(-levels)
+    # Borders that lie elsewhere, or beside the seams, do not find it.
+    assert seam(blocks(height), flat, rows=[16, 48], columns=[16]) == 0
+    assert seam(blocks(height), flat, rows=[33], columns=[31]) == pytest.approx(-levels / 2)
+
+
+def test_seams_count_by_their_pixels():
+    one_column = blocks(0)
+    one_column[:, 32:] += 10
+    assert seam(one_column, blocks(0), rows=[], columns=[32]) == pytest.approx(10 * 219 / 255)
+    assert seam(one_column, blocks(0), rows=[32], columns=[32]) == pytest.approx(
+        10 * 219 / 255 * 96 / (96 + 128)
+    )
+
+
+def test_noise_is_no_seam_but_hides_one():
+    random = np.random.default_rng(0)
+    noise = random.normal(0, 12, (2, 60, 96, 128, 3))
+    restored, gt = (np.clip(blocks(0) + part, 0, 255).round().astype(np.uint8) for part in noise)
+    assert abs(seam(restored, gt, **BORDERS).mean()) < 0.1
+    seamed = np.clip(blocks(10) + noise[0], 0, 255).round().astype(np.uint8)
+    assert 1 < seam(seamed, gt, **BORDERS).mean() < 10 * 219 / 255
+
+
+def test_without_a_border_there_is_no_seam_to_measure():
+    assert np.isnan(seam(blocks(3), blocks(0), rows=[0, 1, 95, 96], columns=[]))

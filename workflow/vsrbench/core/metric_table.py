@@ -54,6 +54,8 @@ METRICS = {
             needs_previous_frame=True,
             lpips_net="alex",
         ),
+        Metric("patch_seam", "patch seam", "levels", higher_is_better=False, in_tables=False),
+        Metric("tile_seam", "tile seam", "levels", higher_is_better=False, in_tables=False),
     )
 }
 

@@ -1,6 +1,6 @@
 """Restore and score a data set's test clips, by a network or a baseline: one row per frame."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,8 @@ import torch
 from tqdm import tqdm
 
 from models.baselines import BASELINES, Baseline
+from models.config import NetworkConfig
+from models.vsr_transformer import SCALE
 from vsrbench.core.config import Variant, load_variant
 from vsrbench.core.device import choose_device
 from vsrbench.core.errors import InputError
@@ -21,7 +23,7 @@ from vsrbench.data.datasets import load_clips
 from vsrbench.evaluation.inference import RestoreOptions, describe_method, restore_clip, to_frame
 from vsrbench.evaluation.load_weights import load_trained
 from vsrbench.evaluation.saved_frames import SAMPLES, save_sample_frames
-from vsrbench.evaluation.scorer import Scorer
+from vsrbench.evaluation.scorer import Borders, Scorer
 from vsrbench.evaluation.shares import WHOLE, Share, seal
 
 COLUMNS = (
@@ -76,11 +78,13 @@ def evaluate(
     clips = share.clips(load_clips(manifest, "test", degradation))
     if config is None or weights is None:
         restore, method = _enlarge(BASELINES[variant], target), _describe_baseline()
+        borders = Borders()
     else:
         resolved = load_variant(config)
         options = RestoreOptions(mode, tile_overlap, precision)
         restore, method = _network(resolved, weights, options, target), _describe(resolved, options)
-    scorer = Scorer(metrics, lpips_weights, target)
+        borders = _borders(resolved.model, method)
+    scorer = Scorer(metrics, lpips_weights, target, borders)
     method |= {"study": study, "variant": variant, "seed": seed, "code_digest": code_digest("evaluate")}
     found = []
     Path(frames).mkdir(parents=True, exist_ok=True)
@@ -109,6 +113,14 @@ def _enlarge(baseline: Baseline, device: torch.device) -> Restore:
             yield to_frame(baseline.enlarge(frame))
 
     return restore
+
+
+def _borders(model: NetworkConfig, method: Mapping[str, str | int]) -> Borders:
+    """Where a network may leave seams; one without patches is looked at where the published one has them."""
+    patch = SCALE * model.patch_size if model.patch_size > 1 else Borders.patch
+    if method["mode"] != "tiled":
+        return Borders(patch)
+    return Borders(patch, model.feat_size, int(method["tile_overlap"]))
 
 
 def _describe_baseline() -> dict[str, str | int]:

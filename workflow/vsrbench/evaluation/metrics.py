@@ -1,4 +1,4 @@
-"""Full-reference metrics of restored frames: PSNR and SSIM on RGB and on Y, LPIPS, tOF, tLP.
+"""Full-reference metrics of restored frames: PSNR and SSIM on RGB and on Y, LPIPS, tOF, tLP, seams.
 
 Frames are uint8 RGB in [0, 255], arrays or tensors: one frame (h, w, 3), for which a metric is a float, or a
 stack (n, h, w, 3), for which it is a float64 array (n,). Metrics are thus computed on clamped and rounded
@@ -6,6 +6,8 @@ frames, as is usual in the field, and no border is cropped unless requested. Y i
 range [16, 235], not rounded.
 """
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -136,6 +138,35 @@ def tlp(restored_change: float, gt_change: float) -> float:
     A change is the LPIPS between consecutive frames, of the restored clip and of the ground truth.
     """
     return 100 * abs(restored_change - gt_change)
+
+
+@torch.inference_mode()
+def seam(restored: Frames, gt: Frames, *, rows: Sequence[int], columns: Sequence[int]) -> float | np.ndarray:
+    """Measure by how many levels of Y the steps across borders exceed those beside them.
+
+    Takes frames as `psnr` does. A border at row r lies between rows r - 1 and r. Its step |Y(r) - Y(r - 1)|,
+    less the mean of |Y(r - 1) - Y(r - 2)| and |Y(r + 1) - Y(r)|, is averaged over all pixels of all borders,
+    those of columns likewise. The ground truth's own is subtracted: 0 means no seam, and in a flat frame the
+    result is the seams' height. Where there is texture, a seam of the same height counts less, as it shows
+    less. Below 0, borders are smoother than their surroundings. NaN without a border two pixels inside.
+    """
+    x, y = as_stacks(restored, gt)
+    of_restored, of_gt = (_excess_step(frames, rows, columns) for frames in (x, y))
+    return _plain(of_restored - of_gt, restored)
+
+
+def _excess_step(frames: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
+    luma = (frames.double() @ frames.new_tensor(_LUMA, dtype=torch.float64))[..., None]
+    total, count = luma.new_zeros(len(frames)), 0
+    for dim, borders in ((1, rows), (2, columns)):
+        size = luma.shape[dim]
+        kept = [border for border in borders if 2 <= border <= size - 2]
+        inside = torch.tensor(kept, dtype=torch.long, device=luma.device)
+        steps = luma.diff(dim=dim).abs()  # step r - 1 is that across border r
+        across, before, after = (steps.index_select(dim, inside + shift) for shift in (-1, -2, 0))
+        excess = across - (before + after) / 2
+        total, count = total + excess.sum(dim=(1, 2, 3)), count + excess[0].numel()
+    return total / count if count else total * math.nan
 
 
 def as_stacks(*stacks: Frames, device: torch.device | str | None = None) -> list[Tensor]:

@@ -16,10 +16,32 @@ from vsrbench.core.errors import check_known
 from vsrbench.core.metric_table import METRICS
 from vsrbench.data.clips import Clip
 from vsrbench.evaluation.lpips_distance import distance, load_lpips
-from vsrbench.evaluation.metrics import FRAME_METRICS, as_stacks, farneback, tlp, tof
+from vsrbench.evaluation.metrics import FRAME_METRICS, as_stacks, farneback, seam, tlp, tof
+from vsrbench.evaluation.tiling import cuts
 
 _AT_ONCE = {"cpu": 1, "cuda": 8}  # frames; larger batches gain nothing on a CPU
 _WAITING = 32  # frames whose optical flow may be pending, so that a GPU does not wait for the CPU
+
+
+@dataclass(frozen=True)
+class Borders:
+    """Where seams are looked for: `patch` is in pixels of the output, `tile` and `overlap` in LQ pixels.
+
+    Patches are counted from the frame's corner. Those of the published network, 8 x 8 LQ pixels, are the
+    default, also for what has none: the metric must find nothing there. Without `tile` there are no tiles.
+    """
+
+    patch: int = 32
+    tile: int | None = None
+    overlap: int | None = None
+
+    def of_patches(self, size: int) -> list[int]:
+        """List the borders along an axis of `size` pixels of the output."""
+        return list(range(self.patch, size, self.patch))
+
+    def of_tiles(self, size: int) -> list[int]:
+        """List the borders along an axis of `size` pixels of the output."""
+        return [] if self.tile is None else cuts(size // 4, self.tile, self.overlap)
 
 
 @dataclass(frozen=True)
@@ -37,7 +59,8 @@ class Scorer:
     """Scores clips; holds the LPIPS networks whose backbones were found.
 
     `metrics` are names of METRICS. `lpips_weights` is the folder with LPIPS's backbones (by default torch's
-    cache). PSNR, SSIM and LPIPS run on `device`, optical flow on the CPU.
+    cache). PSNR, SSIM, LPIPS and seams run on `device`, optical flow on the CPU. `borders` says where seams
+    are looked for.
     Raises InputError for an unknown metric and for a file with a wrong backbone.
     """
 
@@ -46,11 +69,13 @@ class Scorer:
         metrics: Iterable[str] = METRICS,
         lpips_weights: Path | None = None,
         device: torch.device | str = "cpu",
+        borders: Borders = Borders(),
     ) -> None:
         self._metrics = frozenset(metrics)
         for name in self._metrics:
             check_known("metric", name, METRICS)
         self._device = torch.device(device)
+        self._borders = borders
         nets = {net for name in self._metrics if (net := METRICS[name].lpips_net)}
         found = {net: load_lpips(net, lpips_weights) for net in sorted(nets)}
         self._lpips = {net: metric.to(self._device) for net, metric in found.items() if metric is not None}
@@ -87,12 +112,22 @@ class Scorer:
             for names, measure in FRAME_METRICS.items():
                 if self._metrics.intersection(names):
                     columns |= {name: np.atleast_1d(values) for name, values in measure(x, y).items()}
+            columns |= self._seams(x, y)
             vectors = {net: (metric(x), metric(y)) for net, metric in self._lpips.items()}
             columns |= {f"lpips_{net}": distance(*pair).cpu().numpy() for net, pair in vectors.items()}
             for k, index in enumerate(indices):
                 scores = {"frame": index} | {name: float(values[k]) for name, values in columns.items()}
                 of_alex = tuple(vector[k] for vector in vectors.get("alex", ()))
                 yield _Frame(index, frames[k], gt[k], scores, of_alex)
+
+    def _seams(self, x: Tensor, y: Tensor) -> dict[str, np.ndarray]:
+        height, width = x.shape[1:3]
+        places = {"patch_seam": self._borders.of_patches, "tile_seam": self._borders.of_tiles}
+        return {
+            name: np.atleast_1d(seam(x, y, rows=along(height), columns=along(width)))
+            for name, along in places.items()
+            if name in self._metrics
+        }
 
     def _measure_motion(self, before: _Frame, frame: _Frame) -> Future[float] | None:
         """Add tLP to the frame's scores, and start computing its tOF."""

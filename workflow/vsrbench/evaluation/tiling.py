@@ -75,8 +75,13 @@ def tile_spans(size: int, tile: int, overlap: int | None = None) -> list[Span]:
     """
     overlap = tile // 2 if overlap is None else overlap
     starts = sorted({*range(0, size - tile, tile - overlap), size - tile})
-    cuts = [0, *(SCALE * (start + overlap // 2) for start in starts[1:]), SCALE * size]
-    return [Span(start, start + tile, *cuts[index : index + 2]) for index, start in enumerate(starts)]
+    kept = [0, *(SCALE * (start + overlap // 2) for start in starts[1:]), SCALE * size]
+    return [Span(start, start + tile, *kept[index : index + 2]) for index, start in enumerate(starts)]
+
+
+def cuts(size: int, tile: int, overlap: int | None = None) -> list[int]:
+    """List the output pixels at which a tile's kept part begins, but for the first; see `tile_spans`."""
+    return [span.first for span in tile_spans(size, tile, overlap)[1:]]
 
 
 def whole_span(size: int, patch_size: int) -> Span:
