@@ -1,7 +1,8 @@
 """Self-attention over the patches of all frames of a window (paper, section 4.2).
 
 Notation: n clips, t frames, c channels, h x w pixels, patch size p, H heads. A frame has (h/p)(w/p) patches
-and a window has N = t(h/p)(w/p) tokens of D = c p^2 values. Every token attends to every token, without mask.
+and a window has N = t(h/p)(w/p) tokens of D = c p^2 values. Every token attends to every token, unless
+`attention_reach` confines it (`within_reach`).
 
 Each attention maps (n, t, c, h, w) to (n, len(output_indices), c, h, w): the queries come from the
 frames `output_indices` of the window, the keys and values from all of its frames.
@@ -9,6 +10,7 @@ frames `output_indices` of the window, the keys and values from all of its frame
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,6 +39,24 @@ def join_patches(tokens: Tensor, size: Sequence[int], patch_size: int) -> Tensor
     return x.permute(0, 2, 3, 5, 4, 6, 1, 7).reshape(n, -1, h, w, heads * length // (p * p)).movedim(-1, 2)
 
 
+def within_reach(reach: str, x: Tensor, output_indices: Sequence[int], patch_size: int) -> Tensor | None:
+    """Say which of the N tokens of features x (n, t, c, h, w) each token of the output frames attends to.
+
+    Bool (queries, N), or None if all do. `frame`: the tokens of its own frame; `place`: those at its place in
+    every frame; `neighbours`: those at its place and the up to eight around it, in every frame.
+    """
+    if reach == "all":
+        return None
+    t, rows, columns = x.shape[1], x.shape[-2] // patch_size, x.shape[-1] // patch_size
+    grid = (torch.arange(size, device=x.device) for size in (t, rows, columns))
+    place = torch.stack(torch.meshgrid(*grid, indexing="ij"), dim=-1)  # (t, rows, columns, 3)
+    queries = torch.cat([place[index] for index in output_indices]).view(-1, 1, 3)
+    frames, *steps = (queries - place.view(1, -1, 3)).abs().unbind(-1)
+    if reach == "frame":
+        return frames == 0
+    return torch.maximum(*steps) <= {"place": 0, "neighbours": 1}[reach]
+
+
 class ConvolutionalAttention(nn.Module):
     """Spatial-temporal convolutional self-attention: project whole frames, then cut them into patches.
 
@@ -49,6 +69,7 @@ class ConvolutionalAttention(nn.Module):
         super().__init__()
         c = config.num_feat
         self.patch_size, self.num_heads = config.patch_size, config.num_heads
+        self.reach = config.attention_reach
         self.query = conv3x3(c, c, groups=c)
         self.key = conv3x3(c, c, groups=c)
         self.value = conv3x3(c, c)
@@ -58,7 +79,8 @@ class ConvolutionalAttention(nn.Module):
         """Map features (n, t, c, h, w) to (n, len(output_indices), c, h, w)."""
         q = self._tokens(self.query, select_frames(x, output_indices))
         k, v = self._tokens(self.key, x), self._tokens(self.value, x)
-        attended = F.scaled_dot_product_attention(q, k, v)
+        mask = within_reach(self.reach, x, output_indices, self.patch_size)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return per_frame(self.output, join_patches(attended, x.shape[-2:], self.patch_size))
 
     def _tokens(self, projection: nn.Module, x: Tensor) -> Tensor:
@@ -76,6 +98,7 @@ class FullyConnectedAttention(nn.Module):
         super().__init__()
         d, width = config.num_feat * config.patch_size**2, attention_width(config)
         self.patch_size, self.num_heads = config.patch_size, config.num_heads
+        self.reach = config.attention_reach
         self.query = nn.Linear(d, width, bias=False)
         self.key = nn.Linear(d, width, bias=False)
         self.value = nn.Linear(d, width, bias=False)
@@ -87,7 +110,9 @@ class FullyConnectedAttention(nn.Module):
             cut_patches(part, self.patch_size, 1).squeeze(1) for part in (x, select_frames(x, output_indices))
         )
         q, k, v = self.query(queries), self.key(tokens), self.value(tokens)
-        attended = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v))
+        mask = within_reach(self.reach, x, output_indices, self.patch_size)
+        q, k, v = (self._heads(part) for part in (q, k, v))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         attended = attended.transpose(1, 2).flatten(2)
         return join_patches(self.output(attended).unsqueeze(1), x.shape[-2:], self.patch_size)
 

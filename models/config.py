@@ -9,6 +9,7 @@ from models.parameter_count import convolution, reconstruction, residual_blocks,
 # The allowed values of every option, by its key. The modules that implement an option use the same names.
 CHOICES = {
     "attention": ("stcsa", "fcsa", "none"),
+    "attention_reach": ("all", "frame", "place", "neighbours"),
     "feed_forward": ("flow_aligned", "unaligned", "token_wise"),
     "flow": ("spynet", "oracle"),
     "positional_encoding": ("none", "as_released", "sinusoidal_3d", "learned"),
@@ -88,6 +89,9 @@ class ModelConfig:
     num_reconstruct_blocks: int = 30  # residual blocks after it
     num_feed_forward_blocks: int = 30  # residual blocks in each direction of a feed-forward layer
     attention: str = "stcsa"
+    attention_reach: str = (
+        "all"  # tokens that a token attends to: all, or those of its frame, place, neighbours
+    )
     feed_forward: str = "flow_aligned"
     flow: str = "spynet"  # source of the optical flow in the feed-forward layers
     flow_num_feat: int = 64  # channels of the widest layer of a SPyNet level

@@ -20,7 +20,7 @@ SMALL = {
             num_feat=8,
             feat_size=32,
             depth=2,
-            patch_size=4,
+            patch_size=8,
             num_extract_blocks=1,
             num_reconstruct_blocks=1,
             num_feed_forward_blocks=1,
@@ -34,6 +34,7 @@ PUBLISHED = {"study": "suite", "train_on": "reds", "degradation": "BI"}
 # The parts of the network that each choice is about. Any other key may touch anything.
 PARTS = {
     "attention": r"blocks\.\d+\.(norm1|attention)\.",
+    "attention_reach": r"blocks\.\d+\.attention\.",
     "feed_forward": r"blocks\.\d+\.feed_forward\.|spynet\.",
     "flow": r"spynet\.",
     "positional_encoding": r"positional_encoding\.",
@@ -60,6 +61,11 @@ PARAMETERS = {
     "no_positional_encoding": 32_564_335,
     "three_frames": 32_564_335,
     "bfloat16": 32_564_335,
+    "patch_4": 32_564_335,
+    "attention_within_frame": 32_564_335,
+    "attention_within_place": 32_564_335,
+    "attention_to_neighbours": 32_564_335,
+    "patch_16": 32_564_335,
     "tf32": 32_564_335,
     "one_frame": 32_564_335,
     "positional_encoding_as_described": 32_564_335,

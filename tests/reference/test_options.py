@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from models import ModelConfig, build_model
 from models.optical_flow import SPyNet
@@ -62,6 +63,20 @@ def assert_close(found: Tensor, expected: Tensor) -> None:
     assert found.shape == expected.shape
     assert expected.std() > 0.1
     assert (found - expected).abs().max() <= LIMIT
+
+
+class Spy(TorchFunctionMode):
+    """Keeps the inputs and the result of every attention."""
+
+    def __init__(self, seen: list) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is F.scaled_dot_product_attention:
+            self.seen.append((args[:3], result))
+        return result
 
 
 def to_tokens(frames: Tensor) -> np.ndarray:
@@ -180,6 +195,34 @@ def test_attention(features, name, heads):
     found = attention(features, FRAMES)
     for index, clip in enumerate(features):
         assert_close(found[index], ATTENTIONS[name](attention, clip, heads))
+
+
+@pytest.mark.parametrize("reach", ["frame", "place", "neighbours"])
+@pytest.mark.parametrize("name", ["stcsa", "fcsa"])
+def test_reach_of_attention(name, reach):
+    """A token of the last frame, from the softmax over those that it may attend to, one after another."""
+    layer = build(attention=name, attention_reach=reach).blocks[0].attention
+    seen: list[tuple[Tensor, Tensor]] = []
+    with Spy(seen):
+        layer(2 * random_tensor(1, T, C, 4 * PATCH, 3 * PATCH), [2])
+    (q, k, v), attended = seen[0]
+    places = [(t, y, x) for t in range(T) for y in range(4) for x in range(3)]
+    queries = [place for place in places if place[0] == 2]
+    for index, (t, y, x) in enumerate(queries):
+        allowed = [
+            number
+            for number, (t_k, y_k, x_k) in enumerate(places)
+            if {
+                "frame": t_k == t,
+                "place": (y_k, x_k) == (y, x),
+                "neighbours": abs(y_k - y) <= 1 and abs(x_k - x) <= 1,
+            }[reach]
+        ]
+        assert 0 < len(allowed) < len(places)
+        logits = torch.stack([q[0, 0, index] @ k[0, 0, number] for number in allowed]) / sqrt(q.shape[-1])
+        shares = logits.exp() / logits.exp().sum()
+        expected = sum(share * v[0, 0, number] for share, number in zip(shares, allowed, strict=True))
+        assert (attended[0, 0, index] - expected).abs().max() <= LIMIT
 
 
 @pytest.mark.parametrize("name", FEED_FORWARDS)

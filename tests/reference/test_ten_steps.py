@@ -8,6 +8,7 @@ without the processor's vector instructions, losses move by at most 7e-7 of thei
 
 import json
 import sys
+from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,8 +54,11 @@ STUDY = {
 
 def ten_steps(name: str, inputs: dict, folder: Path) -> dict[str, list[float]]:
     """Loss of each step, and PSNR on the validation clip after the last."""
+    study = deepcopy(STUDY)
+    if name == "patch_4":  # not the full model's own size
+        study["overrides"]["model"]["patch_size"] = 8
     config = folder / f"{name}.yaml"
-    config.write_text(yaml.safe_dump(resolve_variant(STUDY, name).to_dict(), sort_keys=False))
+    config.write_text(yaml.safe_dump(resolve_variant(study, name).to_dict(), sort_keys=False))
     out = folder / name / "weights.safetensors"
     train(**inputs, config=config, seed=1, out=out, device="cpu")
     log = [json.loads(line) for line in out.with_name("train.jsonl").read_text().splitlines()]
@@ -79,8 +83,9 @@ def inputs(tmp_path_factory) -> dict:
 def test_ten_steps(inputs, tmp_path, name):
     stored = json.loads(STORED.read_text())[name]
     found = ten_steps(name, inputs, tmp_path)
+    rounding = 1e-3 if name == "bfloat16" else 1e-5  # each kind of processor sums bfloat16 in its own order
     for key, values in stored.items():
-        assert found[key] == pytest.approx(values, rel=1e-5), key
+        assert found[key] == pytest.approx(values, rel=rounding), key
 
 
 if __name__ == "__main__":

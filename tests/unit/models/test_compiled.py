@@ -9,6 +9,7 @@ CONFIGURATIONS = {
     "fcsa_token_wise": {"attention": "fcsa", "feed_forward": "token_wise"},
     "no_attention_unaligned": {"attention": "none", "feed_forward": "unaligned"},
     "oracle_flow_channel_norm": {"flow": "oracle", "norm": "channel", "positional_encoding": "sinusoidal_3d"},
+    "attention_to_neighbours": {"attention_reach": "neighbours"},
     "learned_encoding": {"positional_encoding": "learned"},
 }
 

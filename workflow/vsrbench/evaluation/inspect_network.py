@@ -160,8 +160,11 @@ class AttentionWeights(TorchFunctionMode):
     ) -> Any:
         if function is F.scaled_dot_product_attention:
             q, k, *_ = args
-            scores = k[0] @ q[0, :, self.query, :, None] / math.sqrt(q.shape[-1])
-            self.weights.append(scores.squeeze(-1).softmax(-1))
+            scores = (k[0] @ q[0, :, self.query, :, None] / math.sqrt(q.shape[-1])).squeeze(-1)
+            mask = (kwargs or {}).get("attn_mask")
+            if mask is not None:
+                scores = scores.masked_fill(~mask[self.query], -math.inf)
+            self.weights.append(scores.softmax(-1))
         return function(*args, **(kwargs or {}))
 
 
