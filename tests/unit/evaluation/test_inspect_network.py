@@ -44,6 +44,10 @@ def test_weights_are_those_that_mix_the_values():
         mixed = F.scaled_dot_product_attention(q, k, values)
     (weights,) = seen.weights
     torch.testing.assert_close(weights, mixed[0, :, 7])
+    mask = torch.rand(12, 12, generator=torch.Generator().manual_seed(1)) < 0.5
+    with AttentionWeights(query=7) as seen:
+        mixed = F.scaled_dot_product_attention(q, k, values, attn_mask=mask)
+    torch.testing.assert_close(seen.weights[0], mixed[0, :, 7])
 
 
 @pytest.mark.parametrize("attention", ["stcsa", "fcsa"])
