@@ -18,7 +18,7 @@ def patterns(workflow):
             "k": [2, 3],
             "functions": ["parity"],
             "learning_rates": {"sgd": [0.1, 0.3]},
-            "tuning_seed": 9,
+            "tuning_seeds": [9],
             "steps": 300,
             "batch_size": 32,
             "interval": 25,
@@ -53,7 +53,7 @@ def test_study_of_k_patterns(patterns):
     )
     assert checked.returncode == 0 and "0 broken" in checked.stdout, checked.stdout + checked.stderr
 
-    patterns.edit("workflow/vsrbench/patterns/summary.py", "Median steps", "The median of the steps")
+    patterns.edit("workflow/vsrbench/patterns/summary.py", "Median steps", "The median steps")
     planned = patterns.snakemake("--dry-run").stdout
     assert "rule summarise_patterns" in planned and "rule learn_patterns" not in planned
     patterns.study["k_patterns"]["layers"]["fcsa"]["seeds"] = [1, 2, 3]

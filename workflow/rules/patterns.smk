@@ -20,7 +20,7 @@ rule learn_patterns:
             k=PATTERNS["k"],
             functions=PATTERNS["functions"],
             rates=PATTERNS["learning_rates"][wildcards.optimiser],
-            tuning_seed=PATTERNS["tuning_seed"],
+            tuning_seeds=PATTERNS["tuning_seeds"],
             seeds=STUDY.seeds(wildcards.layer),
             **{key: PATTERNS[key] for key in ("steps", "batch_size", "interval")},
         ),

@@ -334,7 +334,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--k", type=_positive, nargs="+", required=True, help="bits that decide")
     option("--functions", choices=["parity", "random"], nargs="+", required=True)
     option("--rates", type=float, nargs="+", required=True, help="learning rates to choose from")
-    option("--tuning-seed", type=_seed, required=True)
+    option("--tuning-seeds", type=_seed, nargs="+", required=True)
     option("--seeds", type=_seed, nargs="+", required=True)
     option("--steps", type=_positive, required=True, help="steps of a training at most")
     option("--batch-size", type=_positive, required=True)

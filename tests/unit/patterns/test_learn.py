@@ -19,7 +19,7 @@ SETTINGS = {
     "k": [2, 3],
     "functions": ["parity"],
     "rates": [1e-6, 0.3],
-    "tuning_seed": 9,
+    "tuning_seeds": [8, 9],
     "seeds": [1, 2],
     "steps": 400,
     "batch_size": 32,
@@ -74,18 +74,43 @@ def test_a_training_that_diverges_ends_unlearnt():
     assert len(found) < 50 and steps_to_learn(found) == math.inf
 
 
-def progress(*accuracies: float) -> list[Progress]:
-    return [Progress(50 * index, accuracy, 0.5) for index, accuracy in enumerate(accuracies, 1)]
+def chosen(table: dict[float, dict[int, list[float]]], steps: int = 300) -> tuple[float, list]:
+    """The rate chosen where trainings have these accuracies, and what was asked for."""
+    asked = []
+
+    def attempt(rate: float, seed: int, most: int) -> list[Progress]:
+        asked.append((rate, seed, most))
+        accuracies = table[rate][seed][: most // 50]
+        return [Progress(50 * index, accuracy, 0.5) for index, accuracy in enumerate(accuracies, 1)]
+
+    return choose_rate(list(table), list(next(iter(table.values()))), steps, attempt), asked
 
 
-def test_the_rate_that_learns_first_is_chosen():
-    assert (
-        choose_rate({0.1: progress(0.5, 0.9, 0.99), 0.3: progress(0.6, 0.99), 1.0: progress(0.9, 0.5)}) == 0.3
+def test_the_rate_that_learns_first_with_every_seed_is_chosen():
+    rate, asked = chosen(
+        {
+            0.1: {1: [0.5, 0.9, 0.8, 0.99], 2: [0.99]},
+            0.3: {1: [0.7, 0.99], 2: [0.8, 0.8, 1.0]},
+            1.0: {1: [0.99], 2: [0.5] * 6},
+            3.0: {1: [0.5, 0.5, 0.99], 2: [0.99]},
+        }
     )
+    assert rate == 0.3  # 3.0 takes as long, and is later; 1.0 does not learn with seed 2
+    assert asked[:2] == [(0.1, 1, 300), (0.1, 2, 300)]
+    assert asked[2:] == [
+        (0.3, 1, 200),
+        (0.3, 2, 200),
+        (1.0, 1, 150),
+        (1.0, 2, 150),
+        (3.0, 1, 150),
+        (3.0, 2, 150),
+    ]
 
 
 def test_where_none_learns_the_most_accurate_is_chosen():
-    assert choose_rate({0.1: progress(0.5, 0.6), 0.3: progress(0.7, 0.6), 1.0: progress(0.5)}) == 0.3
+    rate, asked = chosen({0.1: {1: [0.5, 0.6], 2: []}, 0.3: {1: [0.7, 0.6], 2: []}, 1.0: {1: [0.5], 2: []}})
+    assert rate == 0.3
+    assert [seed for _, seed, _ in asked] == [1, 1, 1]  # the second seed cannot save a rate
 
 
 def test_the_file_has_every_training_with_the_tuned_rate(tmp_path):
@@ -93,11 +118,11 @@ def test_the_file_has_every_training_with_the_tuned_rate(tmp_path):
     learn.learn(**SETTINGS, out=out)
     table = pd.read_csv(out)
     tuning = table[table.tuning]
-    assert set(tuning.seed) == {9} and set(tuning.rate) == {1e-6, 0.3}
+    assert set(tuning.seed) == {8, 9} and set(tuning.rate) == {1e-6, 0.3}
     kept = table[~table.tuning]
     assert set(kept.seed) == {1, 2} and set(kept.rate) == {0.3} and set(kept.k) == {2, 3}
     assert set(table.parameters) == {64 * 18 + 1}
     record = json.loads(out.with_suffix(".json").read_text())
-    assert record["trainings"] == 8 and record["budget"]["steps"] == 400 and record["machine"]["processor"]
+    assert record["budget"]["steps"] == 400 and record["machine"]["processor"]
     learn.learn(**SETTINGS, out=tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == out.read_bytes()

@@ -30,7 +30,7 @@ def test_the_shipped_study_spans_what_the_theorem_is_about():
             [6],
             "k_patterns.layers.convolutional.n: 6 bits hold no pattern of 8",
         ),
-        (("layers", "convolutional", "seeds"), [101, 2], "convolutional.seeds: 101 is tuning_seed"),
+        (("layers", "convolutional", "seeds"), [101, 2], "convolutional.seeds: 101 is one of tuning_seeds"),
         (
             ("layers", "lstm"),
             {"n": [16], "seeds": [1, 2]},

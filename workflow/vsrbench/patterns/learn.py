@@ -7,7 +7,8 @@ unseen inputs. The loss is the theorem's, max(0, 1 - y h(x)).
 import csv
 import itertools
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -88,14 +89,28 @@ def steps_to_learn(found: list[Progress]) -> float:
     return found[-1].step if found[-1].accuracy >= LEARNT else math.inf
 
 
-def choose_rate(sweep: dict[float, list[Progress]]) -> float:
-    """Choose the rate that learnt first; where none did, the one with the best accuracy over its steps."""
+def choose_rate(
+    rates: list[float], seeds: list[int], steps: int, attempt: Callable[[float, int, int], list[Progress]]
+) -> float:
+    """Choose the rate that learns with every seed in the fewest steps; of equals, the first.
 
-    def worth(rate: float) -> tuple[float, float]:
-        found = sweep[rate]
-        return steps_to_learn(found), -sum(progress.accuracy for progress in found) / len(found)
-
-    return min(sweep, key=worth)
+    Where none does, the one with the best accuracy over the steps of the first seed that it fails with.
+    `attempt(rate, seed, steps)` trains for so many steps at most: no longer than the best rate so far took,
+    since then the choice cannot change any more.
+    """
+    best, chosen, limit = (math.inf, math.inf), rates[0], steps
+    for rate in rates:
+        slowest, error = 0.0, 0.0
+        for seed in seeds:
+            found = attempt(rate, seed, limit)
+            slowest = max(slowest, steps_to_learn(found))
+            if slowest == math.inf:
+                error = 1 - sum(progress.accuracy for progress in found) / len(found)
+                break
+        if (slowest, error) < best:
+            best, chosen = (slowest, error), rate
+            limit = steps if slowest == math.inf else int(slowest)
+    return chosen
 
 
 def learn(
@@ -106,14 +121,14 @@ def learn(
     k: list[int],
     functions: list[str],
     rates: list[float],
-    tuning_seed: int,
+    tuning_seeds: list[int],
     seeds: list[int],
     steps: int,
     batch_size: int,
     interval: int,
     out: Path,
 ) -> None:
-    """Train one layer on every function and k at one n: tune the rate with one seed, then train the others.
+    """Train one layer on every function and k at one n: tune the rate with some seeds, train the others.
 
     Writes `out`, a row for each value of the accuracy, and `<out>.json`, its provenance.
     """
@@ -123,27 +138,28 @@ def learn(
     cells = list(itertools.product(functions, k))
     rows: list[dict[str, object]] = []
 
-    def keep(run: Run) -> list[Progress]:
-        found = train(run, budget)
+    def keep(run: Run, steps: int) -> list[Progress]:
+        found = train(run, replace(budget, steps=steps))
         size = sum(parameter.numel() for parameter in _build(run).parameters())
         rows.extend(asdict(run) | {"parameters": size} | asdict(progress) for progress in found)
-        trainings.update()
         return found
 
-    number = len(cells) * (len(rates) + len(seeds))
-    with tqdm(total=number, desc=f"{layer}/{optimiser}/n_{n}", unit="training") as trainings:
-        for function, bits in cells:
-            place = (layer, optimiser, n, function, bits)
-            sweep = {rate: keep(Run(*place, tuning_seed, rate, tuning=True)) for rate in rates}
-            rate = choose_rate(sweep)
-            for seed in seeds:
-                keep(Run(*place, seed, rate))
+    for function, bits in tqdm(cells, desc=f"{layer}/{optimiser}/n_{n}", unit="cell"):
+
+        def run(rate: float, seed: int, tuning: bool = False) -> Run:
+            return Run(layer, optimiser, n, function, bits, seed, rate, tuning)  # noqa: B023, used at once
+
+        rate = choose_rate(
+            rates, tuning_seeds, steps, lambda rate, seed, steps: keep(run(rate, seed, tuning=True), steps)
+        )
+        for seed in seeds:
+            keep(run(rate, seed), steps)
     with atomic_write(out) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     record = out.with_suffix(".json")
-    write_provenance(record, begun, trainings=number, budget=asdict(budget), learning_rates=rates)
+    write_provenance(record, begun, budget=asdict(budget), learning_rates=rates)
     made.record(out, record)
 
 

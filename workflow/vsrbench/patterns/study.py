@@ -52,6 +52,6 @@ def load_pattern_study(config: dict[str, Any]) -> PatternStudy:
             )
         if layer in ATTENTION and any(n % 4 for n in chosen["n"]):
             raise InputError(f"{where}.n: attention cuts bits into tokens of four; take multiples of 4")
-        if settings["tuning_seed"] in chosen["seeds"]:
-            raise InputError(f"{where}.seeds: {settings['tuning_seed']} is tuning_seed; choose another")
+        if both := set(settings["tuning_seeds"]).intersection(chosen["seeds"]):
+            raise InputError(f"{where}.seeds: {min(both)} is one of tuning_seeds; choose another")
     return PatternStudy(config["study"], config["title"], settings)

@@ -15,6 +15,7 @@ from vsrbench.patterns.study import LAYERS
 from vsrbench.report.plot_style import FAINT, INK, figure
 
 LEARNT = 0.99
+STUCK = 0.55  # accuracy at the end, below which nothing was learnt: a constant answer has 0.5
 CELL = ["layer", "optimiser", "n", "function", "k"]
 OPTIMISERS = {"sgd": "gradient descent", "adam": "Adam"}
 FUNCTIONS = {"parity": "parity", "random": "random g"}
@@ -79,7 +80,7 @@ def describe(cells: pd.DataFrame, steps: int) -> str:
     """Return the cells as text: median steps to 99 %, or how many of the seeds got there."""
     order = list(LAYERS).index
     words = [
-        f"{median:,.0f}" if learnt == seeds else f"{learnt} of {seeds}" if learnt else f"stuck {accuracy:.0%}"
+        _say(learnt, seeds, median, accuracy)
         for learnt, seeds, median, accuracy in zip(
             cells.learnt, cells.seeds, cells.median_steps, cells.accuracy, strict=True
         )
@@ -95,10 +96,18 @@ def describe(cells: pd.DataFrame, steps: int) -> str:
         rows = wide.reset_index().drop(columns="order").to_string(index=False)
         blocks.append(f"{FUNCTIONS[function]}, {OPTIMISERS[optimiser]}\n{rows}")
     note = (
-        f"Median steps to 99 % of the seeds; `r of s`: only r of s seeds got there within {steps:,} steps;\n"
-        "`stuck`: none, with the accuracy at the end. A constant answer is right half of the time."
+        f"Median steps of the seeds to 99 %; `r of s`: only r of s seeds got there within {steps:,} steps;\n"
+        f"none: the accuracy at the end, or `stuck` below {STUCK:.0%}, where a constant answer has 50 %."
     )
     return "\n\n".join([*blocks, note]) + "\n"
+
+
+def _say(learnt: int, seeds: int, median: float, accuracy: float) -> str:
+    if learnt == seeds:
+        return f"{median:,.0f}"
+    if learnt:
+        return f"{learnt} of {seeds}"
+    return "stuck" if accuracy < STUCK else f"{accuracy:.0%}"
 
 
 def draw_steps(path: Path, cells: pd.DataFrame, function: str, steps: int) -> None:
