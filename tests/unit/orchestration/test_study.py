@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from vsrbench.core import config
-from vsrbench.core.config import read_yaml
+from vsrbench.core.config import STUDIES, read_yaml
 from vsrbench.core.errors import InputError
 from vsrbench.data.photo_motion import MAX_SIZE
+from vsrbench.orchestration.cost_forecast import plan
 from vsrbench.orchestration.study import load_study
+from vsrbench.orchestration.study_status import describe
 
 TINY = Path(__file__).parents[2] / "workflow" / "tiny.yaml"
 
@@ -291,3 +293,15 @@ def test_whole_clips_are_bound_by_no_window_or_tile(settings):
     settings["networks"]["basicvsr"]["flow_num_feat"] = 16
     with pytest.raises(InputError, match=r"variants: basicvsr changes model\.flow_num_feat, but a study has"):
         load_study(settings)
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_commands_about_networks_refuse_a_study_of_k_patterns(command, tmp_path):
+    calls = {
+        "plan": lambda: plan(study=STUDIES / "k_patterns.yaml"),
+        "status": lambda: describe("k_patterns", tmp_path),
+    }
+    with pytest.raises(
+        InputError, match=r"k_patterns.yaml: k_patterns: trains no video network; only `make study`"
+    ):
+        calls[command]()

@@ -165,6 +165,7 @@ def load_study(settings: dict[str, Any]) -> Study:
 
 def check_settings(settings: dict[str, Any], source: str | Path) -> None:
     """Raise InputError, which names `source` and the key, where a study file has a wrong form or name."""
+    check_trains_networks(settings, source)
     check_schema(settings, "study", source)
     folders = settings.get("folders", {})
     check_known("data set", settings["train_on"], (*TRAINABLE, *folders), f"{source}: train_on")
@@ -188,6 +189,14 @@ def check_settings(settings: dict[str, Any], source: str | Path) -> None:
     check_tested(settings["study"], settings["variants"], [*settings["evaluate_on"], *folders])
     if both := set(settings["seeds"]).intersection((settings.get("tune") or {}).get("seeds", ())):
         raise InputError(f"{source}: tune.seeds: {min(both)} is a seed of the study; choose another")
+
+
+def check_trains_networks(settings: dict[str, Any], source: str | Path) -> None:
+    """Raise InputError for a study of k-patterns, of which Snakemake alone knows how it stands."""
+    if "k_patterns" in settings:
+        raise InputError(
+            f"{source}: k_patterns: trains no video network; only `make study` runs such a study"
+        )
 
 
 def _check_weights(settings: dict[str, Any], source: str) -> None:

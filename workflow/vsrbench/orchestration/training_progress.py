@@ -15,6 +15,7 @@ import psutil
 
 from vsrbench.core.config import STUDIES, at_smaller_budgets, read_yaml, resolve_variant
 from vsrbench.core.errors import InputError
+from vsrbench.orchestration.study import check_trains_networks
 from vsrbench.training.run_lock import DEAD_AFTER, Owner, read_owner
 
 TAIL = 4096  # bytes that are read of a log, however long it is
@@ -60,7 +61,9 @@ def list_trainings(name: str, results: Path) -> list[Training]:
     """
     study, file = results / name, STUDIES / f"{name}.yaml"
     if file.is_file():
-        return [*_asked_for(study, read_yaml(file))]
+        settings = read_yaml(file)
+        check_trains_networks(settings, file)
+        return [*_asked_for(study, settings)]
     if not (study / "configs").is_dir():
         raise InputError(f"{file} is missing, and {study} is not a study; name a file of {STUDIES}/")
     return [*_begun(study)]
