@@ -32,6 +32,10 @@ else:
     include: "workflow/rules/runtime.smk"
     include: "workflow/rules/tables.smk"
 
+    if STUDY.settings["reach"]:
+
+        include: "workflow/rules/reach.smk"
+
 
 report: "workflow/report/study.rst"
 

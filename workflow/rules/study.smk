@@ -39,6 +39,7 @@ def step_fingerprint(step, variant):
         "train": {key: resolved[key] for key in ("degradation", "model", "training")},
         "import_weights": {key: resolved[key] for key in ("model", "weights")},
         "evaluate": SCORING,
+        "measure_reach": {**RESTORING, "model": resolved["model"]},
         "measure_runtime": {**STUDY.settings["runtime"], **RESTORING, "model": resolved["model"]},
         "make_tables": HEADING,
         "make_figures": JUDGING,
@@ -151,6 +152,8 @@ def results():
     for. Weights are not: moving them would repeat every training.
     """
     ends = ["tables/ablations.csv", "figures/comparison.png", "report.html", "wandb/mirrored"]
+    if STUDY.settings["reach"]:
+        ends += ["tables/reach.csv", "figures/reach.svg"]
     return [*(f"results/{STUDY.name}/{end}" for end in ends), *evaluations(), *inspections(), *runtimes()]
 
 

@@ -28,6 +28,7 @@ GPUS = {
     "train-flow": "one",
     "evaluate": "one",
     "measure-runtime": "one",
+    "measure-reach": "one",
     "plan": "one",
     "restore": "one",
 }
@@ -237,6 +238,25 @@ def _parser() -> argparse.ArgumentParser:
     option("--weights", type=Path, required=True)
     option("--manifest", type=Path, required=True)
     option("--out", type=Path, required=True)
+
+    option = add(
+        "measure-reach",
+        "evaluation.reach",
+        "measure_reach",
+        "Measure a network's receptive field and attention, and its score with attention confined.",
+    )
+    option("--config", type=Path, required=True, help="resolved variant")
+    option("--weights", type=Path, required=True)
+    option("--manifest", type=Path, required=True)
+    option("--seed", type=_seed, required=True)
+    option("--mode", choices=["tiled", "whole_frame"], default="tiled")
+    option("--tile-overlap", type=int, help="in LQ pixels; half a tile, as released, by default")
+    option("--precision", choices=["float32", "tf32", "bfloat16"], default="float32")
+    option("--out", type=Path, required=True)
+
+    option = add("compare-reach", "report.reach_summary", "compare_reach", "Tabulate how far networks look.")
+    option("--files", type=Path, nargs="+", required=True, help="files of measure-reach")
+    option("--out", type=Path, required=True, help="folder that gets tables/ and figures/")
 
     option = add("gate", "evaluation.gate", "gate", "Check bicubic against published reference scores.")
     option("--rows", type=Path, required=True)

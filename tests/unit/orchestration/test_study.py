@@ -273,7 +273,7 @@ def test_flow_weights_may_be_left_unsaid(settings):
         ({"metrics": ["psnr_rgb", "ssim_rgb", "psnr_y"]}, "evaluation.metrics: ssim_y is missing; the gate"),
         (
             {"metrics": ["psnr_rgb", "vmaf"]},
-            "evaluation.metrics: unknown metric 'vmaf'; expected one of psnr_rgb, ssim_rgb, .*, tof, tlp$",
+            "evaluation.metrics: unknown metric 'vmaf'; expected one of psnr_rgb, .*, tile_seam$",
         ),
         ({"tile_overlap": 16}, "evaluation.tile_overlap: 16 is not below full's feat_size 16"),
         ({"mode": "whole_frame"}, "evaluation.mode: whole_frame, but full's .* fixes the input size"),

@@ -88,6 +88,7 @@ KINDS = (
     Kind("sample frames", "evaluations/{}/{}/seed_{}", large=True),
     Kind("gate", "evaluations/{}/gate.json"),
     Kind("inspection", "inspections/{}/{}/seed_{}.safetensors"),
+    Kind("reach", "reach/{}/{}/seed_{}.safetensors"),
     Kind("runtime", "runtime/{}.json"),
     Kind("trainings on k-patterns", "runs/{}/{}/n_{}.csv"),
     Kind("provenance of trainings on k-patterns", "runs/{}/{}/n_{}.json"),

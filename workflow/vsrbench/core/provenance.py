@@ -31,6 +31,8 @@ STEPS = {
     "gate": "vsrbench.evaluation.gate",
     "evaluate": "vsrbench.evaluation.evaluate",
     "inspect": "vsrbench.evaluation.inspect_network",
+    "measure_reach": "vsrbench.evaluation.reach",
+    "compare_reach": "vsrbench.report.reach_summary",
     "measure_runtime": "vsrbench.evaluation.runtime",
     "restore": "vsrbench.evaluation.restore",
     "make_tables": "vsrbench.report.tables",

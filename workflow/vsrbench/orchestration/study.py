@@ -101,6 +101,7 @@ def load_study(settings: dict[str, Any]) -> Study:
         "budgets": [],
         "exclude": [],
         "keep_checkpoints": False,
+        "reach": False,
         "scatter": {},
         "split": SPLIT,
         "tune": None,
