@@ -246,3 +246,13 @@ def test_claims_run_their_studies_one_after_another_and_then_the_verdicts(workfl
     assert result.stdout.splitlines() == [
         word if word == "verdicts" else f"snakemake workflow/config/{word}" for word in said
     ]
+
+
+def test_reach_is_measured_where_the_study_asks_for_it(workflow):
+    assert "measure_reach" not in workflow.snakemake("-n").stdout
+    workflow.study["reach"] = True
+    planned = workflow.snakemake("-n", "--quiet", "host").stdout
+    rules = [line.split() for line in planned.splitlines()]
+    trained = len([name for name in workflow.study["variants"] if name != "oracle_flow"])
+    assert ["measure_reach", str(trained * len(workflow.study["seeds"]))] in rules
+    assert ["compare_reach", "1"] in rules
