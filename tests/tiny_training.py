@@ -66,9 +66,9 @@ def _write_clip(folder: Path, random: np.random.Generator, num_frames: int, size
     )
 
 
-def write_stores(folder: Path, size: int = 24) -> dict[str, Path]:
+def write_stores(folder: Path, size: int = 24, num_frames: int = 5) -> dict[str, Path]:
     """The index files of a training and a validation store, as `train` and `train_flow` take them."""
-    clips = write_clips(folder / "clips", num_clips=3, size=size)
+    clips = write_clips(folder / "clips", num_clips=3, num_frames=num_frames, size=size)
     build_store(clips[:2], folder / "store" / "train")
     build_store(clips[2:], folder / "store" / "validation")
     return {

@@ -68,6 +68,7 @@ PARAMETERS = {
     "patch_16": 32_564_335,
     "tf32": 32_564_335,
     "one_frame": 32_564_335,
+    "seven_frames": 32_564_335,
     "positional_encoding_as_described": 32_564_335,
     "learned_positional_encoding": 32_564_335 + 5 * 64**3,
     "basicvsr": 6_291_311,

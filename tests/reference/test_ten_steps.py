@@ -25,6 +25,7 @@ from vsrbench.training.train_vsr import train
 STORED = Path(__file__).with_name("ten_steps.json")
 NAMES = variant_names()
 STEPS = 10
+WINDOWS = {"seven_frames": 7}  # frames of a clip, if not 5
 STUDY = {
     "study": "ten_steps",
     "train_on": "photo_motion",
@@ -52,7 +53,7 @@ STUDY = {
 }
 
 
-def ten_steps(name: str, inputs: dict, folder: Path) -> dict[str, list[float]]:
+def ten_steps(name: str, inputs: dict[int, dict], folder: Path) -> dict[str, list[float]]:
     """Loss of each step, and PSNR on the validation clip after the last."""
     study = deepcopy(STUDY)
     if name == "patch_4":  # not the full model's own size
@@ -60,7 +61,7 @@ def ten_steps(name: str, inputs: dict, folder: Path) -> dict[str, list[float]]:
     config = folder / f"{name}.yaml"
     config.write_text(yaml.safe_dump(resolve_variant(study, name).to_dict(), sort_keys=False))
     out = folder / name / "weights.safetensors"
-    train(**inputs, config=config, seed=1, out=out, device="cpu")
+    train(**inputs[WINDOWS.get(name, 5)], config=config, seed=1, out=out, device="cpu")
     log = [json.loads(line) for line in out.with_name("train.jsonl").read_text().splitlines()]
     return {
         "loss": [line["loss"] for line in log],
@@ -68,14 +69,19 @@ def ten_steps(name: str, inputs: dict, folder: Path) -> dict[str, list[float]]:
     }
 
 
-def write_inputs(folder: Path) -> dict:
+def write_inputs(folder: Path) -> dict[int, dict]:
+    """What trainings start from, by the number of frames that a clip has."""
     torch.manual_seed(0)
     save_file(SPyNet(4).state_dict(), folder / "flow.safetensors")
-    return write_stores(folder) | {"flow_weights": folder / "flow.safetensors"}
+    return {
+        frames: write_stores(folder / str(frames), num_frames=frames)
+        | {"flow_weights": folder / "flow.safetensors"}
+        for frames in (5, *WINDOWS.values())
+    }
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> dict:
+def inputs(tmp_path_factory) -> dict[int, dict]:
     return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 

@@ -2,6 +2,7 @@
 # Gives: results/{study}/runs/{layer}/{optimiser}/n_{n}.csv   accuracy over the steps of every training
 #        results/{study}/gradients.csv                        gradients at initialisation, and their bound
 #        results/{study}/tables, results/{study}/figures      steps to 99 % by layer, n, k, function and optimiser
+#        results/{study}/report.html                          both on one page
 PATTERNS = STUDY.settings
 
 
@@ -45,7 +46,7 @@ rule measure_gradients:
 
 
 rule summarise_patterns:
-    "Write the tables and figures."
+    "Write the tables, the figures and the report."
     input:
         runs=expand("results/{study}/{run}", study=STUDY.name, run=STUDY.runs()),
         gradients="results/{study}/gradients.csv",
@@ -59,24 +60,26 @@ rule summarise_patterns:
             figure=[*(f"steps_{function}" for function in PATTERNS["functions"]), "gradients"],
             format=["svg", "png"],
         ),
+        page="results/{study}/report.html",
     log:
         "results/{study}/logs/summarise_patterns.log",
     params:
         code=CODE["summarise_patterns"],
+        title=STUDY.title,
     shell:
         "vsrbench summarise-patterns --runs {input.runs:q} --gradients {input.gradients:q}"
-        " --out results/{wildcards.study} --log {log:q}"
+        " --title {params.title:q} --out results/{wildcards.study} --log {log:q}"
 
 
 def results():
     """The files that a study ends with."""
-    return [f"results/{STUDY.name}/tables/cells.txt"]
+    return [f"results/{STUDY.name}/{end}" for end in ("tables/cells.txt", "report.html")]
 
 
 def summary():
     """The table, and where the rest lies."""
     folder = Path("results", STUDY.name).absolute()
-    return f"{(folder / 'tables' / 'cells.txt').read_text()}\nTables and figures: {folder}"
+    return f"{(folder / 'tables' / 'cells.txt').read_text()}\nTables, figures and report.html: {folder}"
 
 
 def before_the_first_job():

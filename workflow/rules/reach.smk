@@ -39,7 +39,12 @@ rule compare_reach:
     output:
         "results/{study}/tables/reach.csv",
         "results/{study}/tables/reach.txt",
-        "results/{study}/figures/reach.svg",
+        report(
+            "results/{study}/figures/reach.svg",
+            caption="../report/reach.rst",
+            category="Figures",
+            labels={"figure": "reach"},
+        ),
         "results/{study}/figures/reach.png",
     log:
         "results/{study}/logs/compare_reach.log",

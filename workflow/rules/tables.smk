@@ -19,6 +19,8 @@ MEASURED = {
         "results/{study}/data/{dataset}/manifest.json", study=STUDY.name, dataset=STUDY.datasets
     ),
 }
+# By reach.smk, where the study asks for it: a table, and a figure of the same name.
+REACH = {"reach": "results/{study}/tables/reach.csv"} if STUDY.settings["reach"] else {}
 
 
 rule make_tables:
@@ -69,8 +71,9 @@ rule make_report:
     "Answer the study's questions on one page that needs no network."
     input:
         **MEASURED,
+        **REACH,
         fingerprint="results/{study}/fingerprints/make_report/full.txt",
-        figures=expand("results/{study}/figures/{figure}.svg", study=STUDY.name, figure=FIGURES),
+        figures=expand("results/{study}/figures/{figure}.svg", study=STUDY.name, figure=[*FIGURES, *REACH]),
     output:
         page="results/{study}/report.html",
         tables=report(

@@ -12,4 +12,5 @@ make_report(
     page=Path(snakemake.output.page),  # noqa: F821
     tables=Path(snakemake.output.tables),  # noqa: F821
     findings=Path(snakemake.output.findings),  # noqa: F821
+    reach=Path(snakemake.input.reach) if "reach" in snakemake.input.keys() else None,  # noqa: F821, SIM118
 )

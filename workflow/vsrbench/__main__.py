@@ -256,7 +256,8 @@ def _parser() -> argparse.ArgumentParser:
 
     option = add("compare-reach", "report.reach_summary", "compare_reach", "Tabulate how far networks look.")
     option("--files", type=Path, nargs="+", required=True, help="files of measure-reach")
-    option("--out", type=Path, required=True, help="folder that gets tables/ and figures/")
+    option("--title", required=True)
+    option("--out", type=Path, required=True, help="folder that gets tables/, figures/ and report.html")
 
     option = add("gate", "evaluation.gate", "gate", "Check bicubic against published reference scores.")
     option("--rows", type=Path, required=True)
@@ -333,8 +334,8 @@ def _parser() -> argparse.ArgumentParser:
     option("--weights", action="store_true", help="with the weights of its networks")
 
     option = add("explain", "report.explain", "explain", "Trace a number in a table back to its runs.")
-    option("table", type=Path, help="results/<study>/tables/ablations.csv, or results/claims/verdicts.csv")
-    option("cell", help="<variant>:<column of ablations.csv>, or <claim>:<study>")
+    option("table", type=Path, help="a table of results/<study>/tables, or results/claims/verdicts.csv")
+    option("cell", help="<variant>:<column of ablations.csv>, or <claim>:<study>; see docs/protocol.md")
 
     option = add(
         "claims", "report.claims_report", "settle_claims", "Write the verdicts on the paper's claims."
@@ -373,11 +374,15 @@ def _parser() -> argparse.ArgumentParser:
     option("--out", type=Path, required=True)
 
     option = add(
-        "summarise-patterns", "patterns.summary", "summarise", "Write tables and figures of k-patterns."
+        "summarise-patterns",
+        "patterns.summary",
+        "summarise",
+        "Write tables, figures and report of k-patterns.",
     )
     option("--runs", type=Path, nargs="+", required=True, help="files of learn-patterns")
     option("--gradients", type=Path, required=True, help="file of measure-gradients")
-    option("--out", type=Path, required=True, help="folder that gets tables/ and figures/")
+    option("--title", required=True)
+    option("--out", type=Path, required=True, help="folder that gets tables/, figures/ and report.html")
 
     option = add("sync", "tracking.wandb_mirror", "sync", "Mirror a study to W&B.")
     option("study", type=Path, help="results/<study>")

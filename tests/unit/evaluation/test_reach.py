@@ -13,10 +13,12 @@ from torch import nn
 
 from models import ModelConfig, build_model
 from vsrbench.core.config import resolve_variant
+from vsrbench.core.errors import InputError
 from vsrbench.evaluation import reach
 from vsrbench.evaluation.inference import RestoreOptions, restore_clip, to_frame
 from vsrbench.evaluation.metrics import psnr
-from vsrbench.report.reach_summary import compare_reach, read_reach
+from vsrbench.report.explain import explain
+from vsrbench.report.reach_summary import compare_reach, reach_table, read_reach
 
 
 class Known(nn.Module):
@@ -81,7 +83,7 @@ def test_confined_scores_are_those_of_the_confined_network(clip):
     assert list(dict(reach.scores_by_reach(network(attention="none"), [clip], options))) == ["trained"]
 
 
-def test_from_weights_to_table_and_figure(clip, tmp_path, monkeypatch):
+def test_from_weights_to_table_figure_and_back(clip, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(reach, "load_clips", lambda manifest, split: [clip])
     study = {
         "study": "here",
@@ -98,7 +100,7 @@ def test_from_weights_to_table_and_figure(clip, tmp_path, monkeypatch):
             torch.manual_seed(10 + seed)
             weights = tmp_path / "weights.safetensors"
             save_file(build_model(variant.model).state_dict(), weights)
-            files.append(tmp_path / f"{name}_{seed}.safetensors")
+            files.append(tmp_path / "reach" / "noise" / name / f"seed_{seed}.safetensors")
             reach.measure_reach(
                 config=config, weights=weights, manifest=tmp_path / "manifest.json", seed=seed, out=files[-1]
             )
@@ -120,3 +122,17 @@ def test_from_weights_to_table_and_figure(clip, tmp_path, monkeypatch):
     assert row["high"] - row["mean"] == pytest.approx(12.706 * abs(np.diff(expected)[0]) / 2, rel=1e-3)
     assert "confined_to_frame" in (tmp_path / "tables" / "reach.txt").read_text()
     assert (tmp_path / "figures" / "reach.png").stat().st_size > 5000
+
+    laid_out = reach_table(pd.read_csv(tmp_path / "tables" / "reach.csv"))
+    assert [each.name for each in laid_out.groups["noise"]] == ["full", "no_attention"]
+    cells = dict(zip((name for name, _ in laid_out.header), laid_out.groups["noise"][0].cells, strict=True))
+    assert cells["confined to frame"].text.startswith(f"{np.mean(expected):.3g} [")
+
+    capsys.readouterr()
+    explain(tmp_path / "tables" / "reach.txt", "full:confined_to_frame")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith(f"noise, full: confined_to_frame = {np.mean(expected):.6g} [")
+    assert printed[1].strip() == f"reach/noise/full/seed_1.safetensors: {expected[0]:.6g}"
+    assert printed[2].strip() == "runs/full/seed_1"  # which is not here
+    with pytest.raises(InputError, match="no cell 'no_attention:attention_px'"):
+        explain(tmp_path / "tables" / "reach.csv", "no_attention:attention_px")

@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 from scipy.stats import beta
 
+from vsrbench.core.errors import InputError
 from vsrbench.patterns.summary import describe, read_trainings, summarise, tabulate_cells, tabulate_trainings
+from vsrbench.report.explain import explain
 
 RATES = {"sgd": [0.1, 0.3, 1.0], "adam": [0.001, 0.01]}
 
@@ -63,19 +65,20 @@ def test_text_says_what_is_stuck(table):
     assert "within 150 steps" in text
 
 
-def test_summary_is_written_from_files(tmp_path):
+def test_summary_is_written_from_files(tmp_path, capsys):
     runs = []
     for layer, ends in {"convolutional": (0.5, 0.99), "fully_connected": (0.5, 0.5)}.items():
         data = [row for seed in (1, 2) for row in rows(layer, seed, *ends)]
         runs.append(tmp_path / "runs" / layer / "sgd" / "n_16.csv")
         runs[-1].parent.mkdir(parents=True)
         pd.DataFrame(data).drop(columns="run").to_csv(runs[-1], index=False)
+        runs[-1].with_suffix(".json").write_text('{"revision": "abc"}')
     gradients = tmp_path / "gradients.csv"
     gradients.write_text(
         "layer,n,k,initialisations,squared_gradient,standard_error,bound\n"
         "convolutional,16,3,4,1e-3,1e-4,\nfully_connected,16,3,4,1e-5,1e-6,1e-3\n"
     )
-    summarise(runs=runs, gradients=gradients, out=tmp_path)
+    summarise(runs=runs, gradients=gradients, title="Stuck & not", out=tmp_path)
     table = pd.read_csv(tmp_path / "tables" / "trainings.csv")
     assert table.run.tolist() == ["convolutional/sgd/n_16.csv"] * 2 + ["fully_connected/sgd/n_16.csv"] * 2
     assert table.steps_to_learn.tolist()[:2] == [100, 100] and table.steps_to_learn.isna().tolist()[2:] == [
@@ -86,3 +89,19 @@ def test_summary_is_written_from_files(tmp_path):
     for name in ("steps_parity", "gradients"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
     assert read_trainings(runs).run.nunique() == 2
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>Stuck &amp; not</h1>" in page and page.count("data:image/svg+xml;base64,") == 2
+    assert (
+        "convolutional, n = 16" in page
+        and "1.0e-03<small> ± 1e-04" in page
+        and "1.0e-05<small> ± 1e-06" in page
+    )
+
+    capsys.readouterr()
+    explain(tmp_path / "tables" / "cells.txt", "fully_connected:sgd:16:parity:3")
+    printed = capsys.readouterr().out
+    assert "0 of 2 seeds learnt, learning rate 0.3" in printed and "convolutional" not in printed
+    assert printed.count("accuracy 0.5000 after 100 steps") == 2
+    assert "runs/fully_connected/sgd/n_16.csv: revision abc" in printed
+    with pytest.raises(InputError, match="no cell 'fcsa:sgd:16:parity:3'; it has conv"):
+        explain(tmp_path / "tables" / "cells.csv", "fcsa:sgd:16:parity:3")

@@ -401,6 +401,16 @@ def test_explain_names_the_runs(study, capsys):
     assert "runtime/fcsa.json" in capsys.readouterr().out
 
 
+def test_explain_names_the_runs_of_a_table_without_its_study(study, tmp_path, capsys):
+    copy = tmp_path / "copied" / "tables" / "ablations.csv"
+    copy.parent.mkdir(parents=True)
+    pd.read_csv(study / "tables" / "ablations.csv").assign(chain="abcd").to_csv(copy, index=False)
+    explain(copy, "fcsa:psnr_rgb")
+    printed = capsys.readouterr().out
+    assert "chain abcd: the study's records are not here" in printed
+    assert "evaluations/photo_motion/fcsa/seed_1.csv\n" in printed and "runs/fcsa/seed_2\n" in printed
+
+
 @pytest.mark.parametrize(
     ("cell", "fault"), [("swin:psnr_rgb", "no variant 'swin'"), ("fcsa:vmaf", "no column 'vmaf'")]
 )

@@ -1,7 +1,8 @@
-"""What the trainings and gradients of a study of k-patterns say: tables, figures and a page of text."""
+"""What the trainings and gradients of a study of k-patterns say: tables, figures and a report."""
 
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from scipy.stats import binomtest
 from vsrbench.core.files import atomic_write
 from vsrbench.core.lineage import check, origin
 from vsrbench.patterns.study import LAYERS
+from vsrbench.report.html_report import read_figure, render_page
 from vsrbench.report.plot_style import FAINT, INK, figure
+from vsrbench.report.table_formats import Cell, Row, Table
 
 LEARNT = 0.99
 STUCK = 0.55  # accuracy at the end, below which nothing was learnt: a constant answer has 0.5
@@ -78,28 +81,37 @@ def tabulate_cells(table: pd.DataFrame, rates: dict[str, list[float]]) -> pd.Dat
 
 def describe(cells: pd.DataFrame, steps: int) -> str:
     """Return the cells as text: median steps to 99 %, or how many of the seeds got there."""
-    order = list(LAYERS).index
+    blocks = [
+        f"{heading}\n{wide.reset_index().to_string(index=False)}" for heading, wide in _blocks(cells).items()
+    ]
+    return "\n\n".join([*blocks, _legend_of_cells(steps)]) + "\n"
+
+
+def _legend_of_cells(steps: int) -> str:
+    return (
+        f"Median steps of the seeds to 99 %; `r of s`: only r of s seeds got there within {steps:,} steps;\n"
+        f"none: the accuracy at the end, or `stuck` below {STUCK:.0%}, where a constant answer has 50 %."
+    )
+
+
+def _blocks(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Words of each cell by function and optimiser: a row for each layer and n, a column for each k."""
     words = [
         _say(learnt, seeds, median, accuracy)
         for learnt, seeds, median, accuracy in zip(
             cells.learnt, cells.seeds, cells.median_steps, cells.accuracy, strict=True
         )
     ]
-    shown = cells.assign(cell=words, order=cells.layer.map(order))
-    blocks = []
+    shown = cells.assign(cell=words, order=cells.layer.map(list(LAYERS).index))
+    blocks = {}
     for optimiser, function in itertools.product(OPTIMISERS, FUNCTIONS):
         group = shown[(shown.optimiser == optimiser) & (shown.function == function)]
         if group.empty:
             continue
         wide = group.pivot(index=["order", "layer", "n"], columns="k", values="cell").fillna("–").sort_index()
         wide.columns = [f"k = {k}" for k in wide.columns]
-        rows = wide.reset_index().drop(columns="order").to_string(index=False)
-        blocks.append(f"{FUNCTIONS[function]}, {OPTIMISERS[optimiser]}\n{rows}")
-    note = (
-        f"Median steps of the seeds to 99 %; `r of s`: only r of s seeds got there within {steps:,} steps;\n"
-        f"none: the accuracy at the end, or `stuck` below {STUCK:.0%}, where a constant answer has 50 %."
-    )
-    return "\n\n".join([*blocks, note]) + "\n"
+        blocks[f"{FUNCTIONS[function]}, {OPTIMISERS[optimiser]}"] = wide.droplevel("order")
+    return blocks
 
 
 def _say(learnt: int, seeds: int, median: float, accuracy: float) -> str:
@@ -192,10 +204,56 @@ def draw_gradients(path: Path, gradients: pd.DataFrame) -> None:
         drawn.legend(handles, labels, loc="outside right upper", fontsize=7)
 
 
-def summarise(*, runs: list[Path], gradients: Path, out: Path) -> None:
-    """Write `out/tables/` and `out/figures/` from the files of trainings and of gradients."""
+def _steps_table(cells: pd.DataFrame, steps: int) -> Table:
+    blocks = _blocks(cells)
+    header = [(column, "") for column in next(iter(blocks.values())).columns]
+    groups = {
+        heading: [Row(f"{layer}, n = {n}", list(map(Cell, words))) for (layer, n), words in _words(wide)]
+        for heading, wide in blocks.items()
+    }
+    return Table("Steps to 99 %", header, groups, remark=_legend_of_cells(steps).replace("`", ""))
+
+
+def _words(wide: pd.DataFrame) -> Iterator[tuple[tuple[str, int], list[str]]]:
+    return zip(wide.index, wide.to_numpy().tolist(), strict=True)
+
+
+def _gradients_table(gradients: pd.DataFrame) -> Table:
+    ks = sorted(gradients.k.unique())
+    rows = []
+    for (layer, n), group in gradients.groupby(["layer", "n"]):
+        of_k = group.set_index("k")
+        cells = [
+            Cell(f"{of_k.squared_gradient[k]:.1e} ± {of_k.standard_error[k]:.0e}")
+            if k in of_k.index
+            else Cell("–")
+            for k in ks
+        ]
+        rows.append(Row(f"{layer}, n = {n}", cells))
+    remark = "Squared gradient of a parity, mean and standard error over initialisations."
+    return Table("The gradient at initialisation", [(f"k = {k}", "") for k in ks], {"": rows}, remark=remark)
+
+
+def _write_report(page: Path, title: str, cells: pd.DataFrame, gradients: pd.DataFrame, steps: int) -> None:
+    pictures = [f"steps_{function}" for function in cells.function.unique()] + ["gradients"]
+    text = render_page(
+        "k_patterns.html.jinja",
+        title=title,
+        study=page.parent.name,
+        tables=[_steps_table(cells, steps), _gradients_table(gradients)],
+        figures=[read_figure(page.parent / "figures" / f"{name}.svg") for name in pictures],
+    )
+    with atomic_write(page) as partial:
+        partial.write_text(text)
+
+
+def summarise(*, runs: list[Path], gradients: Path, title: str, out: Path) -> None:
+    """Write `out/tables/`, `out/figures/` and `out/report.html` from the files of trainings and gradients.
+
+    Each file of trainings has its provenance beside it.
+    """
     check(gradients)
-    made = origin("summarise_patterns", *runs, gradients)
+    made = origin("summarise_patterns", *runs, *(path.with_suffix(".json") for path in runs), gradients)
     trainings = read_trainings(runs)
     steps = int(trainings.step.max())
     rates = {
@@ -217,4 +275,6 @@ def summarise(*, runs: list[Path], gradients: Path, out: Path) -> None:
         draw_steps(out / "figures" / f"steps_{function}", cells, function, steps)
     draw_gradients(out / "figures" / "gradients", measured)
     written += sorted((out / "figures").glob("*.*"))
+    written.append(out / "report.html")
+    _write_report(written[-1], title, cells, measured, steps)
     made.record(*written)

@@ -9,8 +9,9 @@ from typing import Any, cast
 import pandas as pd
 
 from vsrbench.core.errors import InputError
-from vsrbench.core.lineage import check
+from vsrbench.core.lineage import FOLDER, check
 from vsrbench.core.old_results import refuse_old_study
+from vsrbench.report.reach_summary import QUANTITIES, read_reach
 from vsrbench.report.tables import COSTS
 from vsrbench.results.audit import confirm_chain
 from vsrbench.results.statistics import average_clips
@@ -24,13 +25,23 @@ def explain(table: Path, cell: str) -> None:
     """Print the value of `<variant>:<column>`, its parts, and the runs behind it.
 
     Of a difference both sides are shown. `table` is any `ablations.*` of a study; `column` is one of
-    `ablations.csv`. In `results/claims/`, `cell` is `<claim>:<study>` and what is printed is the verdict.
-    Raises InputError for a cell that the table does not have.
+    `ablations.csv`. In `results/claims/`, `cell` is `<claim>:<study>` and what is printed is the verdict; in
+    `reach.*` it is `<variant>:<quantity>`; in `cells.*` of a study of k-patterns
+    `<layer>:<optimiser>:<n>:<function>:<k>`. Of tables that were copied without their study, the runs are
+    only named. Raises InputError for a cell that the table does not have.
     """
-    if (verdicts := Path(table).with_name("verdicts.csv")).is_file():
+    table = Path(table)
+    if (verdicts := table.with_name("verdicts.csv")).is_file():
         _explain_verdict(verdicts, cell)
-        return
-    wide = Path(table).with_name("ablations.csv")
+    elif table.stem == "reach":
+        _explain_reach(table.with_name("reach.csv"), cell)
+    elif table.stem in ("cells", "trainings"):
+        _explain_pattern(table.with_name("cells.csv"), cell)
+    else:
+        _explain_ablation(table.with_name("ablations.csv"), cell)
+
+
+def _explain_ablation(wide: Path, cell: str) -> None:
     refuse_old_study(wide.parent.parent)
     try:
         rows = pd.read_csv(wide, dtype={"code_digests": str, "runs": str, "chain": str}, keep_default_na=True)
@@ -54,6 +65,64 @@ def explain(table: Path, cell: str) -> None:
             print("  compared with")
             for line in _scores(study, full, column):
                 print(f"  {line}")
+
+
+def _explain_reach(table: Path, cell: str) -> None:
+    """Print a quantity of `reach.csv`, its value with each seed, and the runs behind them."""
+    rows = _find(table, ["variant", "quantity"], cell)
+    study = table.parent.parent
+    for _, row in rows.iterrows():
+        print(
+            f"{row['dataset']}, {row['variant']}: {row['quantity']} = {row['mean']:.6g} "
+            f"[{row['low']:.6g}, {row['high']:.6g}], {row['seeds']} seeds"
+        )
+        for name in row["runs"].split():
+            for line in _reach(study, f"reach/{row['dataset']}/{name}.safetensors", row["quantity"]):
+                print(f"  {line}")
+            for line in _run(study / "runs" / name):
+                print(f"  {line}")
+
+
+def _reach(study: Path, name: str, quantity: str) -> Iterator[str]:
+    path = study / name
+    if path.is_file():
+        check(path)
+        yield f"{name}: {QUANTITIES[quantity](read_reach(path)[0]):.6g}"
+    else:
+        yield name
+
+
+def _explain_pattern(table: Path, cell: str) -> None:
+    """Print a cell of a study of k-patterns and its trainings."""
+    keys = ["layer", "optimiser", "n", "function", "k"]
+    row = _find(table, keys, cell).iloc[0]
+    print(f"{cell}: {row['learnt']} of {row['seeds']} seeds learnt, learning rate {row['rate']:g}")
+    trainings = table.with_name("trainings.csv")
+    check(trainings)
+    study = table.parent.parent
+    found = pd.read_csv(trainings, dtype={"steps_to_learn": "Int64"})
+    found = found[(found[keys] == row[keys]).all(axis=1)]
+    for training in cast("Iterator[Any]", found.itertuples()):
+        ended = f"{training.accuracy:.4f} after {training.steps:,} steps"
+        print(f"  seed {training.seed}: accuracy {ended}, loss {training.loss:.4f}")
+    for name in found["run"].unique():
+        run = study / "runs" / name
+        check(run)
+        for line in _provenance(run.with_suffix(".json"), f"runs/{name}"):
+            print(f"  {line}")
+
+
+def _find(table: Path, keys: list[str], cell: str) -> pd.DataFrame:
+    """Return the rows whose values of `keys` are those of `cell`, which has them between colons."""
+    check(table)
+    try:
+        rows = pd.read_csv(table)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{table}: {error}; name a table of a study") from None
+    names = rows[keys].astype(str).agg(":".join, axis=1)
+    if cell not in set(names):
+        raise InputError(f"{table}: has no cell {cell!r}; it has {', '.join(names.unique())}")
+    return rows[names == cell]
 
 
 def _explain_verdict(verdicts: Path, cell: str) -> None:
@@ -95,11 +164,9 @@ def _number(value: Any) -> str:
 def _cells(folder: Path, budget: pd.Series, side: str) -> Iterator[str]:
     """List the evaluations and runs of one side, read where the study is there."""
     evaluations, runs = (budget[f"{side}{key}"].split() for key in ("evaluations", "runs"))
-    if folder.is_dir():
-        yield from _evaluations(folder, evaluations, runs, budget["metric"])
-    else:
+    if not folder.is_dir():
         yield f"{folder} is not here: `make study STUDY={folder.name}` makes it anew"
-        yield from evaluations
+    yield from _evaluations(folder, evaluations, runs, budget["metric"])
 
 
 def _confirm(wide: Path, rows: pd.DataFrame) -> None:
@@ -107,6 +174,9 @@ def _confirm(wide: Path, rows: pd.DataFrame) -> None:
     check(wide)
     printed = str(rows["chain"].iloc[0]) if "chain" in rows and rows["chain"].notna().all() else ""
     if not printed:
+        return
+    if not (wide.parent.parent / FOLDER).is_dir():
+        print(f"chain {printed}: the study's records are not here; `make study` makes it anew")
         return
     if fault := confirm_chain(wide.parent.parent, printed):
         raise InputError(f"{wide}: {fault}; start `make study` again")
@@ -125,7 +195,7 @@ def _scores(study: Path, row: pd.Series, column: str):
 def _evaluations(study: Path, evaluations: list[str], runs: list[str], metric: str | None) -> Iterator[str]:
     """Each evaluation with its mean of `metric`, if there is one, and the training run behind it."""
     for number, evaluation in enumerate(evaluations):
-        if metric:
+        if metric and (study / evaluation).is_file():
             clips = average_clips(read_rows(study / evaluation))[metric]
             named = zip(clips.index.get_level_values("clip"), clips, strict=True)
             listed = ", ".join(f"{clip} {value:.4f}" for clip, value in islice(named, CLIPS_SHOWN))
@@ -137,8 +207,17 @@ def _evaluations(study: Path, evaluations: list[str], runs: list[str], metric: s
             yield from _run(study / runs[number])
 
 
-def _run(run: Path):
-    path = run / "provenance.json"
+def _run(run: Path) -> Iterator[str]:
+    """Where the weights of a network come from; only its name where the run is not here."""
+    yield from _provenance(run / "provenance.json", run.relative_to(run.parents[2]).as_posix())
+    for mirror in run.parents[2].glob(f"wandb/offline-run-*-{run.parent.name}-{run.name}-*"):
+        yield f"    W&B run {mirror.name.split('-', 3)[3]}"
+
+
+def _provenance(path: Path, name: str) -> Iterator[str]:
+    if not path.parent.is_dir():
+        yield f"  {name}"
+        return
     check(path)
     try:
         facts = json.loads(path.read_text())
@@ -146,10 +225,8 @@ def _run(run: Path):
         raise InputError(f"{path}: {error}; run the study again") from None
     changed = " with uncommitted changes" if facts.get("uncommitted_changes") else ""
     machine = facts.get("machine", {})
-    yield f"  {run.relative_to(run.parents[2])}: revision {facts.get('revision')}{changed}"
+    yield f"  {name}: revision {facts.get('revision')}{changed}"
     yield f"    code {facts.get('code_digest')}, settings {facts.get('identity', {}).get('settings')}"
-    for mirror in run.parents[2].glob(f"wandb/offline-run-*-{run.parent.name}-{run.name}-*"):
-        yield f"    W&B run {mirror.name.split('-', 3)[3]}"
     yield f"    on {machine.get('device')} ({machine.get('processor')}) of {machine.get('host')}"
     if "source" in facts:
         yield f"    loaded from {facts['source']}, sha256 {facts['sha256']}"

@@ -18,6 +18,7 @@ from vsrbench.core.lineage import check, origin
 from vsrbench.report.claims import find_tested
 from vsrbench.report.findings import Finding, find_answers, signed, summarise_findings, to_restructured_text
 from vsrbench.report.published_scores import PUBLISHED, compare_with_published, published_table
+from vsrbench.report.reach_summary import reach_table
 from vsrbench.report.table_formats import Cell, Note, Row, Table
 from vsrbench.report.tables import (
     EFFECTS,
@@ -61,15 +62,17 @@ def make_report(
     tables: Path,
     findings: Path,
     published: Path = PUBLISHED,
+    reach: Path | None = None,
 ) -> None:
     """Write `page`, the report; `tables`, the same without figures; and `findings`, its words.
 
-    `figures` are shown in their order; each may have a caption `workflow/report/<its name>.rst`. The other
-    two are for Snakemake's own report, which has the figures apart and can show no page of more than 2 MB.
+    `figures` are shown in their order; each may have a caption `workflow/report/<its name>.rst`. `reach` is
+    the study's `tables/reach.csv`, if it has one. `tables` and `findings` are for Snakemake's own report,
+    which has the figures apart and can show no page of more than 2 MB.
     """
     figures = [Path(path) for path in figures]
-    made = origin("make_report", *files.measured, *figures)
-    check(*figures)
+    made = origin("make_report", *files.measured, *figures, reach)
+    check(*figures, reach)
     results = read_results(files, margin, exclude)
     tidy = tidy_table(results)
     found = find_answers(results, tidy)
@@ -85,7 +88,7 @@ def make_report(
         findings=found,
         spans=_spans(found),
         verdicts=CHIPS,
-        tables=_tables(results, tidy, compare_with_published(results, published)),
+        tables=_tables(results, tidy, compare_with_published(results, published), reach),
         runs=runs_table(results),
         conventions=_to_html("ablations"),
     )
@@ -136,13 +139,17 @@ def _spans(findings: list[Finding]) -> dict[str, tuple[float, float]]:
     return {dataset: (min(values), max(values)) for dataset, values in ends.items()}
 
 
-def _tables(results: Results, tidy: pd.DataFrame, published: pd.DataFrame) -> list[tuple[str, Table]]:
+def _tables(
+    results: Results, tidy: pd.DataFrame, published: pd.DataFrame, reach: Path | None
+) -> list[tuple[str, Table]]:
     """Each with the heading of its first column."""
     tables = [("Variant", ablation_table(results, tidy, "Ablations", ""))]
     further = further_tables(factorial_table(results), budget_table(results))
     tables += [("Effect" if table.title == EFFECTS else "Variant", table) for table in further]
     if not published.empty:
         tables.append(("Method", published_table(results, published)))
+    if reach is not None:
+        tables.append(("Variant", reach_table(pd.read_csv(reach))))
     return tables
 
 

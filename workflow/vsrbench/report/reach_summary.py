@@ -1,6 +1,7 @@
 """How far the networks of a study look, side by side: a table with intervals over seeds, and a picture."""
 
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,20 @@ from scipy import stats
 from vsrbench.core.files import atomic_write
 from vsrbench.core.lineage import check, origin
 from vsrbench.report.plot_style import figure
+from vsrbench.report.table_formats import Cell, Row, Table
 
 LEAST = 1e-6  # share of the energy that can be told from none
 SHOWN = LogNorm(LEAST, 1e-1)
 _FAR = 3  # index of the class of distances from 8 LQ pixels on
 
 Facts = dict[str, Any]
+
+_LEGEND = (
+    "other frames, beyond 8 px: share of the middle pixel's gradient energy outside its frame, and from 8 LQ "
+    "pixels on, after training and before (initial). attention: mean distance of the middle token's shares "
+    "in LQ pixels and frames, and their entropy (1: all alike). confined to: change of PSNR RGB in dB where "
+    "the trained network's attention is confined. In brackets 95 % intervals over seeds."
+)
 
 # What is read from a network's facts, by column; None where a network has nothing to tell.
 QUANTITIES: dict[str, Callable[[Facts], float | None]] = {
@@ -83,6 +92,7 @@ def tabulate_reach(facts: list[Facts]) -> pd.DataFrame:
                     "mean": mean,
                     "low": mean - half,
                     "high": mean + half,
+                    "runs": " ".join(f"{variant}/seed_{each['seed']}" for each in own),
                 }
             )
     return pd.DataFrame(rows)
@@ -97,13 +107,23 @@ def describe(table: pd.DataFrame) -> str:
     wide = table.assign(text=words).pivot(index=["dataset", "variant"], columns="quantity", values="text")
     order = list(dict.fromkeys(zip(table.dataset, table.variant, strict=True)))
     wide = wide.reindex(index=order, columns=list(QUANTITIES)).fillna("–")
-    note = (
-        "other_frames, beyond_8_px: share of the middle pixel's gradient energy outside its frame, and\n"
-        "from 8 LQ pixels on, after training and before. attention: mean distance of the middle token's\n"
-        "shares in LQ pixels and frames, and their entropy (1: all alike). confined_to: change of PSNR RGB\n"
-        "in dB where the trained network's attention is confined. In brackets 95 % intervals over seeds.\n"
-    )
-    return f"{wide.T.to_string()}\n\n{note}"
+    return f"{wide.T.to_string()}\n\n{textwrap.fill(_LEGEND, 100)}\n"
+
+
+def reach_table(table: pd.DataFrame) -> Table:
+    """Lay `reach.csv` out for the report: a row for each variant."""
+    groups: dict[str, list[Row]] = {}
+    for (dataset, variant), rows in table.groupby(["dataset", "variant"], sort=False):
+        found = rows.set_index("quantity")
+        cells = [
+            Cell(f"{found['mean'][name]:.3g} [{found['low'][name]:.3g}, {found['high'][name]:.3g}]")
+            if name in found.index
+            else Cell("–")
+            for name in QUANTITIES
+        ]
+        groups.setdefault(str(dataset), []).append(Row(str(variant), cells))
+    header = [(name.replace("_", " "), "") for name in QUANTITIES]
+    return Table("Reach", header, groups, remark=_LEGEND)
 
 
 def draw_fields(path: Path, found: list[tuple[Facts, dict[str, np.ndarray]]]) -> None:
