@@ -335,7 +335,11 @@ def _parser() -> argparse.ArgumentParser:
 
     option = add("explain", "report.explain", "explain", "Trace a number in a table back to its runs.")
     option("table", type=Path, help="a table of results/<study>/tables, or results/claims/verdicts.csv")
-    option("cell", help="<variant>:<column of ablations.csv>, or <claim>:<study>; see docs/protocol.md")
+    option(
+        "cell",
+        help="<variant>:<column of ablations.csv>, <claim>:<study>, <variant>:<quantity> of reach.csv, or "
+        "<layer>:<optimiser>:<n>:<function>:<k> of k-patterns",
+    )
 
     option = add(
         "claims", "report.claims_report", "settle_claims", "Write the verdicts on the paper's claims."
