@@ -19,13 +19,14 @@ def patterns(workflow):
             "functions": ["parity"],
             "learning_rates": {"sgd": [0.1, 0.3]},
             "tuning_seeds": [9],
+            "tuning_steps": 100,
             "steps": 300,
             "batch_size": 32,
             "interval": 25,
             "initialisations": 2,
             "layers": {
                 "convolutional": {"n": [16], "seeds": [1, 2]},
-                "fcsa": {"n": [16], "seeds": [1, 2]},
+                "fcsa": {"n": [16], "k": [2], "seeds": [1, 2]},
             },
         },
     }
@@ -40,7 +41,7 @@ def test_study_of_k_patterns(patterns):
     text = (folder / "tables" / "cells.txt").read_text()
     assert text in result.stdout and "convolutional 16" in text
     table = pd.read_csv(folder / "tables" / "trainings.csv")
-    assert len(table) == 2 * 2 * 2 and table.steps_to_learn.notna().any()
+    assert len(table) == 2 * 2 + 2 and table.steps_to_learn.notna().any()
     for place in table.run.unique():
         assert (folder / "runs" / place).is_file()
 

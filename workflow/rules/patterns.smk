@@ -18,12 +18,12 @@ rule learn_patterns:
     params:
         code=CODE["learn_patterns"],
         settings=lambda wildcards: flags(
-            k=PATTERNS["k"],
+            k=STUDY.k(wildcards.layer),
             functions=PATTERNS["functions"],
             rates=PATTERNS["learning_rates"][wildcards.optimiser],
             tuning_seeds=PATTERNS["tuning_seeds"],
             seeds=STUDY.seeds(wildcards.layer),
-            **{key: PATTERNS[key] for key in ("steps", "batch_size", "interval")},
+            **{key: PATTERNS[key] for key in ("tuning_steps", "steps", "batch_size", "interval")},
         ),
     shell:
         "vsrbench learn-patterns --layer {wildcards.layer:q} --optimiser {wildcards.optimiser:q} --n {wildcards.n}"

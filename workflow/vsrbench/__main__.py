@@ -360,6 +360,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--functions", choices=["parity", "random"], nargs="+", required=True)
     option("--rates", type=float, nargs="+", required=True, help="learning rates to choose from")
     option("--tuning-seeds", type=_seed, nargs="+", required=True)
+    option("--tuning-steps", type=_positive, required=True, help="steps at most of a training that tunes")
     option("--seeds", type=_seed, nargs="+", required=True)
     option("--steps", type=_positive, required=True, help="steps of a training at most")
     option("--batch-size", type=_positive, required=True)

@@ -20,6 +20,7 @@ SETTINGS = {
     "functions": ["parity"],
     "rates": [1e-6, 0.3],
     "tuning_seeds": [8, 9],
+    "tuning_steps": 200,
     "seeds": [1, 2],
     "steps": 400,
     "batch_size": 32,
@@ -119,6 +120,7 @@ def test_the_file_has_every_training_with_the_tuned_rate(tmp_path):
     table = pd.read_csv(out)
     tuning = table[table.tuning]
     assert set(tuning.seed) == {8, 9} and set(tuning.rate) == {1e-6, 0.3}
+    assert tuning[tuning.rate == 1e-6].step.max() == 200
     kept = table[~table.tuning]
     assert set(kept.seed) == {1, 2} and set(kept.rate) == {0.3} and set(kept.k) == {2, 3}
     assert set(table.parameters) == {64 * 18 + 1}

@@ -17,8 +17,9 @@ def test_the_shipped_study_spans_what_the_theorem_is_about():
     assert min(study.sizes()) == 16 and max(study.sizes()) >= 256
     assert min(study.settings["k"]) == 2 and max(study.settings["k"]) >= 8
     assert study.runs()[0] == "runs/convolutional/sgd/n_16.csv"
-    assert len(study.runs()) == len(set(study.runs())) == 2 * (5 + 5 + 2 + 2 + 2)
+    assert len(study.runs()) == len(set(study.runs())) == 2 * (3 + 3 + 2 + 2 + 2)
     assert study.seeds("stcsa") == [1, 2, 3]
+    assert study.k("convolutional") == study.settings["k"] and study.k("fcsa") == [2, 3, 5]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ def test_the_shipped_study_spans_what_the_theorem_is_about():
             {"n": [16], "seeds": [1, 2]},
             "layers.lstm: unknown layer 'lstm'; expected one of conv",
         ),
+        (("layers", "fcsa", "k"), [2, 4], "k_patterns.layers.fcsa.k: 4 is not one of k_patterns.k"),
         (("functions",), ["majority"], "k_patterns.functions.0: 'majority' is not one of"),
         (("learning_rates", "sgd"), [0], "k_patterns.learning_rates.sgd.0: 0 is less than or equal"),
         (("epochs",), 3, "'epochs' was unexpected"),

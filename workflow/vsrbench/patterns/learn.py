@@ -62,7 +62,7 @@ def train(run: Run, budget: Budget) -> list[Progress]:
     task = draw_task(run.n, run.k, run.function, generator)
     network = _build(run)
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[run.optimiser]
-    optimiser = kind(network.parameters(), lr=run.rate)
+    optimiser = kind(network.parameters(), lr=run.rate, fused=True)
     found: list[Progress] = []
     right, losses = 0.0, 0.0
     for step in range(1, budget.steps + 1):
@@ -122,6 +122,7 @@ def learn(
     functions: list[str],
     rates: list[float],
     tuning_seeds: list[int],
+    tuning_steps: int,
     seeds: list[int],
     steps: int,
     batch_size: int,
@@ -150,7 +151,10 @@ def learn(
             return Run(layer, optimiser, n, function, bits, seed, rate, tuning)  # noqa: B023, used at once
 
         rate = choose_rate(
-            rates, tuning_seeds, steps, lambda rate, seed, steps: keep(run(rate, seed, tuning=True), steps)
+            rates,
+            tuning_seeds,
+            tuning_steps,
+            lambda rate, seed, most: keep(run(rate, seed, tuning=True), most),
         )
         for seed in seeds:
             keep(run(rate, seed), steps)
@@ -159,7 +163,7 @@ def learn(
         writer.writeheader()
         writer.writerows(rows)
     record = out.with_suffix(".json")
-    write_provenance(record, begun, budget=asdict(budget), learning_rates=rates)
+    write_provenance(record, begun, budget=asdict(budget), learning_rates=rates, tuning_steps=tuning_steps)
     made.record(out, record)
 
 

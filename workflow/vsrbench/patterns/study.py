@@ -24,6 +24,11 @@ class PatternStudy:
         seeds: list[int] = self.settings["layers"][layer]["seeds"]
         return seeds
 
+    def k(self, layer: str) -> list[int]:
+        """Return the numbers of deciding bits that a layer is trained on."""
+        k: list[int] = self.settings["layers"][layer].get("k", self.settings["k"])
+        return k
+
     def sizes(self) -> list[int]:
         """List every n of any layer."""
         return sorted({n for chosen in self.settings["layers"].values() for n in chosen["n"]})
@@ -46,10 +51,11 @@ def load_pattern_study(config: dict[str, Any]) -> PatternStudy:
     for layer, chosen in settings["layers"].items():
         where = f"{source}: {KEY}.layers.{layer}"
         check_known("layer", layer, LAYERS, where)
-        if min(chosen["n"]) < max(settings["k"]):
-            raise InputError(
-                f"{where}.n: {min(chosen['n'])} bits hold no pattern of {max(settings['k'])}; raise it"
-            )
+        if unmeasured := set(chosen.get("k", ())).difference(settings["k"]):
+            raise InputError(f"{where}.k: {min(unmeasured)} is not one of {KEY}.k; add it there")
+        longest = max(chosen.get("k", settings["k"]))
+        if min(chosen["n"]) < longest:
+            raise InputError(f"{where}.n: {min(chosen['n'])} bits hold no pattern of {longest}; raise it")
         if layer in ATTENTION and any(n % 4 for n in chosen["n"]):
             raise InputError(f"{where}.n: attention cuts bits into tokens of four; take multiples of 4")
         if both := set(settings["tuning_seeds"]).intersection(chosen["seeds"]):
