@@ -114,6 +114,13 @@ def test_where_none_learns_the_most_accurate_is_chosen():
     assert [seed for _, seed, _ in asked] == [1, 1, 1]  # the second seed cannot save a rate
 
 
+def test_a_rate_that_diverges_is_the_last_to_be_chosen():
+    def attempt(rate: float, seed: int, most: int) -> list[Progress]:
+        return [Progress(50, 0.6, math.nan)] if rate == 3.0 else [Progress(50, 0.5, 1.0)]
+
+    assert choose_rate([3.0, 0.1, 0.3], [1], 300, attempt) == 0.1
+
+
 def test_the_file_has_every_training_with_the_tuned_rate(tmp_path):
     out = tmp_path / "n_16.csv"
     learn.learn(**SETTINGS, out=out)

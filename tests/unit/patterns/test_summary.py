@@ -57,6 +57,16 @@ def test_cells_have_shares_with_intervals_and_medians_that_count_what_was_missed
     assert pd.isna(dense.median_steps)
 
 
+def test_what_diverged_has_no_accuracy_and_is_counted():
+    data = pd.DataFrame([*rows("fcsa", 1, 0.5, 0.7), *rows("fcsa", 2, 0.1), *rows("stcsa", 1, 0.1)])
+    data.loc[data.accuracy == 0.1, "loss"] = float("nan")
+    cells = tabulate_cells(tabulate_trainings(data), RATES)
+    found = cells.set_index("layer")
+    assert found.diverged.to_dict() == {"fcsa": 1, "stcsa": 1} and found.accuracy["fcsa"] == 0.7
+    assert describe(cells, 100).splitlines()[2].split() == ["stcsa", "16", "diverged"]
+    assert describe(cells, 100).splitlines()[3].split() == ["fcsa", "16", "70%"]
+
+
 def test_text_says_what_is_stuck(table):
     text = describe(tabulate_cells(table, RATES), 150)
     assert "parity, gradient descent" in text and "Adam" not in text

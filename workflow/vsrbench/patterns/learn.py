@@ -94,7 +94,8 @@ def choose_rate(
 ) -> float:
     """Choose the rate that learns with every seed in the fewest steps; of equals, the first.
 
-    Where none does, the one with the best accuracy over the steps of the first seed that it fails with.
+    Where none does, the one with the best accuracy over the steps of the first seed that it fails with;
+    one that diverges has none.
     `attempt(rate, seed, steps)` trains for so many steps at most: no longer than the best rate so far took,
     since then the choice cannot change any more.
     """
@@ -106,6 +107,8 @@ def choose_rate(
             slowest = max(slowest, steps_to_learn(found))
             if slowest == math.inf:
                 error = 1 - sum(progress.accuracy for progress in found) / len(found)
+                if not math.isfinite(found[-1].loss):
+                    error = math.inf
                 break
         if (slowest, error) < best:
             best, chosen = (slowest, error), rate

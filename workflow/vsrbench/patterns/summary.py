@@ -40,17 +40,23 @@ def read_trainings(runs: list[Path]) -> pd.DataFrame:
 
 
 def tabulate_trainings(trainings: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each training but the tuning ones: steps to 99 %, empty where it was not reached."""
+    """Return a row for each training but the tuning ones: steps to 99 %, empty where it was not reached.
+
+    One that diverged has no accuracy.
+    """
     kept = trainings[~trainings.tuning]
     ends = kept.sort_values("step").groupby([*CELL, "seed"], sort=False).tail(1)
     steps = ends.step.where(ends.accuracy >= LEARNT).astype("Int64")
-    table = ends.assign(steps_to_learn=steps).rename(columns={"step": "steps"})
+    accuracy = ends.accuracy.where(np.isfinite(ends.loss))
+    table = ends.assign(steps_to_learn=steps, accuracy=accuracy).rename(columns={"step": "steps"})
     columns = [*CELL, "seed", "rate", "parameters", "steps_to_learn", "steps", "accuracy", "loss", "run"]
     return table[columns].sort_values([*CELL, "seed"], ignore_index=True)
 
 
 def tabulate_cells(table: pd.DataFrame, rates: dict[str, list[float]]) -> pd.DataFrame:
     """Return a row for each cell: how many seeds learnt, the share's 95 % interval, and the median steps.
+
+    `diverged` counts the seeds whose loss did not stay finite; `accuracy` is the mean of the others.
 
     The interval is Clopper's and Pearson's. The median counts a seed that did not learn as slower than any
     that did, and is empty where it did not. `rate_at_edge` says whether the chosen rate is the smallest or
@@ -70,6 +76,7 @@ def tabulate_cells(table: pd.DataFrame, rates: dict[str, list[float]]) -> pd.Dat
                 "learnt": learnt,
                 "learnt_low": share.low,
                 "learnt_high": share.high,
+                "diverged": int(group.accuracy.isna().sum()),
                 "median_steps": np.median(steps) if np.isfinite(np.median(steps)) else None,
                 "accuracy": group.accuracy.mean(),
                 "rate": rate,
@@ -90,7 +97,8 @@ def describe(cells: pd.DataFrame, steps: int) -> str:
 def _legend_of_cells(steps: int) -> str:
     return (
         f"Median steps of the seeds to 99 %; `r of s`: only r of s seeds got there within {steps:,} steps;\n"
-        f"none: the accuracy at the end, or `stuck` below {STUCK:.0%}, where a constant answer has 50 %."
+        f"none: the accuracy at the end of those that did not diverge, or `stuck` below {STUCK:.0%}, where\n"
+        "a constant answer has 50 %."
     )
 
 
@@ -119,6 +127,8 @@ def _say(learnt: int, seeds: int, median: float, accuracy: float) -> str:
         return f"{median:,.0f}"
     if learnt:
         return f"{learnt} of {seeds}"
+    if math.isnan(accuracy):
+        return "diverged"
     return "stuck" if accuracy < STUCK else f"{accuracy:.0%}"
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from itertools import islice
+from math import isnan
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,8 +104,8 @@ def _explain_pattern(table: Path, cell: str) -> None:
     found = pd.read_csv(trainings, dtype={"steps_to_learn": "Int64"})
     found = found[(found[keys] == row[keys]).all(axis=1)]
     for training in cast("Iterator[Any]", found.itertuples()):
-        ended = f"{training.accuracy:.4f} after {training.steps:,} steps"
-        print(f"  seed {training.seed}: accuracy {ended}, loss {training.loss:.4f}")
+        ended = "diverged" if isnan(training.accuracy) else f"accuracy {training.accuracy:.4f}"
+        print(f"  seed {training.seed}: {ended} after {training.steps:,} steps, loss {training.loss:.4f}")
     for name in found["run"].unique():
         run = study / "runs" / name
         check(run)
