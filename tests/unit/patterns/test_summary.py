@@ -113,5 +113,8 @@ def test_summary_is_written_from_files(tmp_path, capsys):
     assert "0 of 2 seeds learnt, learning rate 0.3" in printed and "convolutional" not in printed
     assert printed.count("accuracy 0.5000 after 100 steps") == 2
     assert "runs/fully_connected/sgd/n_16.csv: revision abc" in printed
+    explain(tmp_path / "tables" / "gradients.csv", "fully_connected:16:3")
+    printed = capsys.readouterr().out
+    assert "squared gradient 1e-05, standard error 1e-06" in printed and "bound 0.001" in printed
     with pytest.raises(InputError, match="no cell 'fcsa:sgd:16:parity:3'; it has conv"):
         explain(tmp_path / "tables" / "cells.csv", "fcsa:sgd:16:parity:3")

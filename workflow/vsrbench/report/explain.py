@@ -10,7 +10,7 @@ from typing import Any, cast
 import pandas as pd
 
 from vsrbench.core.errors import InputError
-from vsrbench.core.lineage import FOLDER, check
+from vsrbench.core.lineage import FOLDER, check, locate
 from vsrbench.core.old_results import refuse_old_study
 from vsrbench.report.reach_summary import QUANTITIES, read_reach
 from vsrbench.report.tables import COSTS
@@ -28,8 +28,9 @@ def explain(table: Path, cell: str) -> None:
     Of a difference both sides are shown. `table` is any `ablations.*` of a study; `column` is one of
     `ablations.csv`. In `results/claims/`, `cell` is `<claim>:<study>` and what is printed is the verdict; in
     `reach.*` it is `<variant>:<quantity>`; in `cells.*` of a study of k-patterns
-    `<layer>:<optimiser>:<n>:<function>:<k>`. Of tables that were copied without their study, the runs are
-    only named. Raises InputError for a cell that the table does not have.
+    `<layer>:<optimiser>:<n>:<function>:<k>` and in `gradients.*` `<layer>:<n>:<k>`. Of tables that were
+    copied without their study, the runs are only named. Raises InputError for a cell that the
+    table does not have.
     """
     table = Path(table)
     if (verdicts := table.with_name("verdicts.csv")).is_file():
@@ -38,6 +39,8 @@ def explain(table: Path, cell: str) -> None:
         _explain_reach(table.with_name("reach.csv"), cell)
     elif table.stem in ("cells", "trainings"):
         _explain_pattern(table.with_name("cells.csv"), cell)
+    elif table.stem == "gradients":
+        _explain_gradient(table.with_name("gradients.csv"), cell)
     else:
         _explain_ablation(table.with_name("ablations.csv"), cell)
 
@@ -111,6 +114,21 @@ def _explain_pattern(table: Path, cell: str) -> None:
         check(run)
         for line in _provenance(run.with_suffix(".json"), f"runs/{name}"):
             print(f"  {line}")
+
+
+def _explain_gradient(table: Path, cell: str) -> None:
+    """Print a gradient at initialisation, and the code that computed it."""
+    row = _find(table, ["layer", "n", "k"], cell).iloc[0]
+    value, error = row["squared_gradient"], row["standard_error"]
+    print(f"{cell}: squared gradient {value:.6g}, standard error {error:.2g}")
+    print(f"  computed exactly for each of {row['initialisations']} initialisations, seeds from 0 on")
+    if row["bound"] == row["bound"]:
+        print(f"  bound {row['bound']:.6g}")
+    source = locate(table.parent.parent / "gradients.csv")
+    if source is not None and source.record_path.is_file():
+        source.check()
+        record = source.read_record()
+        print(f"  {source.name}: written by {record['step']}, code {record['code']}")
 
 
 def _find(table: Path, keys: list[str], cell: str) -> pd.DataFrame:
