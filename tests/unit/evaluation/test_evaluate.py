@@ -129,7 +129,11 @@ def test_seams_are_looked_for_where_patches_and_tiles_meet(manifest, network, mo
         size: [*range(tile // 2, size // 4 - tile, tile // 2), size // 4 - tile] for size in (HEIGHT, WIDTH)
     }
     cut = {size: [4 * (start + tile // 4) for start in starts[size] if start > 0] for size in starts}
-    assert asked[0] == {"rows": [*range(patch, HEIGHT, patch)], "columns": [*range(patch, WIDTH, patch)]}
+    between = {
+        size: [border for border in range(patch, size, patch) if border not in cut[size]] for size in cut
+    }
+    assert 0 < len(between[WIDTH]) < len(range(patch, WIDTH, patch))
+    assert asked[0] == {"rows": between[HEIGHT], "columns": between[WIDTH]}
     assert asked[1] == {"rows": cut[HEIGHT], "columns": cut[WIDTH]}
     asked.clear()
     run(manifest, metrics=["patch_seam", "tile_seam"])

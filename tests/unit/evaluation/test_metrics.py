@@ -176,7 +176,13 @@ def test_a_planted_seam_has_its_height(height):
     assert seam(flat, blocks(height), **BORDERS) == pytest.approx(-levels)
     # Borders that lie elsewhere, or beside the seams, do not find it.
     assert seam(blocks(height), flat, rows=[16, 48], columns=[16]) == 0
-    assert seam(blocks(height), flat, rows=[33], columns=[31]) == pytest.approx(-levels / 2)
+    assert seam(blocks(height), flat, rows=[36], columns=[28]) == pytest.approx(-levels / 2)
+
+
+def test_the_grid_of_an_enlargement_is_no_seam():
+    grid = blocks(0)
+    grid[:, np.arange(128) // 4 % 2 == 1] += 10  # a step of 10 levels at every fourth column
+    assert seam(grid, blocks(0), rows=[], columns=BORDERS["columns"]) == 0
 
 
 def test_seams_count_by_their_pixels():
@@ -198,4 +204,4 @@ def test_noise_is_no_seam_but_hides_one():
 
 
 def test_without_a_border_there_is_no_seam_to_measure():
-    assert np.isnan(seam(blocks(3), blocks(0), rows=[0, 1, 95, 96], columns=[]))
+    assert np.isnan(seam(blocks(3), blocks(0), rows=[0, 1, 4, 92, 95, 96], columns=[]))

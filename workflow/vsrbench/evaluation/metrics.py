@@ -22,6 +22,7 @@ from vsrbench.evaluation.lpips_distance import HOW_TO_GET, distance, full_precis
 Frames = np.ndarray | Tensor
 PSNR_SSIM = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y")
 
+_BESIDE = 4  # pixels between the steps that a seam's is compared with: those of an LQ pixel
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # Y - 16 of 8-bit R, G, B
 _CENTRE = (255, 255, 255, 251)  # subtracted from the sum of two frames to centre it: of R, G, B, Y
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -145,10 +146,12 @@ def seam(restored: Frames, gt: Frames, *, rows: Sequence[int], columns: Sequence
     """Measure by how many levels of Y the steps across borders exceed those beside them.
 
     Takes frames as `psnr` does. A border at row r lies between rows r - 1 and r. Its step |Y(r) - Y(r - 1)|,
-    less the mean of |Y(r - 1) - Y(r - 2)| and |Y(r + 1) - Y(r)|, is averaged over all pixels of all borders,
-    those of columns likewise. The ground truth's own is subtracted: 0 means no seam, and in a flat frame the
-    result is the seams' height. Where there is texture, a seam of the same height counts less, as it shows
-    less. Below 0, borders are smoother than their surroundings. NaN without a border two pixels inside.
+    less the mean of the steps four rows before and after, is averaged over all pixels of all borders, those
+    of columns likewise. The steps beside are as far as LQ pixels are apart, because every enlargement leaves
+    a grid of its own with that period, which is no seam. The ground truth's excess is subtracted: 0 means no
+    seam, and in a flat frame the result is the seams' height. Where there is texture, a seam of the same
+    height counts less, as it shows less. Below 0, borders are smoother than their surroundings. NaN without
+    a border five pixels inside.
     """
     x, y = as_stacks(restored, gt)
     of_restored, of_gt = (_excess_step(frames, rows, columns) for frames in (x, y))
@@ -160,10 +163,12 @@ def _excess_step(frames: Tensor, rows: Sequence[int], columns: Sequence[int]) ->
     total, count = luma.new_zeros(len(frames)), 0
     for dim, borders in ((1, rows), (2, columns)):
         size = luma.shape[dim]
-        kept = [border for border in borders if 2 <= border <= size - 2]
+        kept = [border for border in borders if _BESIDE < border < size - _BESIDE]
         inside = torch.tensor(kept, dtype=torch.long, device=luma.device)
         steps = luma.diff(dim=dim).abs()  # step r - 1 is that across border r
-        across, before, after = (steps.index_select(dim, inside + shift) for shift in (-1, -2, 0))
+        across, before, after = (
+            steps.index_select(dim, inside + shift) for shift in (-1, -1 - _BESIDE, -1 + _BESIDE)
+        )
         excess = across - (before + after) / 2
         total, count = total + excess.sum(dim=(1, 2, 3)), count + excess[0].numel()
     return total / count if count else total * math.nan

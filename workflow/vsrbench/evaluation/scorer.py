@@ -36,8 +36,8 @@ class Borders:
     overlap: int | None = None
 
     def of_patches(self, size: int) -> list[int]:
-        """List the borders along an axis of `size` pixels of the output."""
-        return list(range(self.patch, size, self.patch))
+        """List the borders along an axis of `size` pixels of the output, without those of tiles."""
+        return sorted({*range(self.patch, size, self.patch)}.difference(self.of_tiles(size)))
 
     def of_tiles(self, size: int) -> list[int]:
         """List the borders along an axis of `size` pixels of the output."""
