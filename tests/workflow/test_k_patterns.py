@@ -42,6 +42,8 @@ def test_study_of_k_patterns(patterns):
     assert text in result.stdout and "convolutional 16" in text
     table = pd.read_csv(folder / "tables" / "trainings.csv")
     assert len(table) == 2 * 2 + 2 and table.steps_to_learn.notna().any()
+    assert (folder / "lineage" / "tables" / "gradients.csv.json").is_file()
+    assert not (folder / "tables" / "lineage").exists()
     for place in table.run.unique():
         assert (folder / "runs" / place).is_file()
 

@@ -92,9 +92,9 @@ KINDS = (
     Kind("runtime", "runtime/{}.json"),
     Kind("trainings on k-patterns", "runs/{}/{}/n_{}.csv"),
     Kind("provenance of trainings on k-patterns", "runs/{}/{}/n_{}.json"),
-    Kind("gradients at initialisation", "gradients.csv"),
     Kind("table", "tables/{}.{}"),
     Kind("figure", "figures/{}.{}"),
+    Kind("gradients at initialisation", "gradients.csv"),  # after the table of that name, which ends alike
     Kind("report", "report.html"),
     Kind("findings", "findings.rst"),
 )
