@@ -64,7 +64,7 @@ def test_what_diverged_has_no_accuracy_and_is_counted():
     found = cells.set_index("layer")
     assert found.diverged.to_dict() == {"fcsa": 1, "stcsa": 1} and found.accuracy["fcsa"] == 0.7
     assert describe(cells, 100).splitlines()[2].split() == ["stcsa", "16", "diverged"]
-    assert describe(cells, 100).splitlines()[3].split() == ["fcsa", "16", "70%"]
+    assert describe(cells, 100).splitlines()[3].split() == ["fcsa", "16", "70", "%"]
 
 
 def test_text_says_what_is_stuck(table):

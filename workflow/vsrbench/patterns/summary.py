@@ -97,7 +97,7 @@ def describe(cells: pd.DataFrame, steps: int) -> str:
 def _legend_of_cells(steps: int) -> str:
     return (
         f"Median steps of the seeds to 99 %; `r of s`: only r of s seeds got there within {steps:,} steps;\n"
-        f"none: the accuracy at the end of those that did not diverge, or `stuck` below {STUCK:.0%}, where\n"
+        f"none: the accuracy at the end of those that did not diverge, or `stuck` below {100 * STUCK:.0f} %, where\n"
         "a constant answer has 50 %."
     )
 
@@ -129,7 +129,7 @@ def _say(learnt: int, seeds: int, median: float, accuracy: float) -> str:
         return f"{learnt} of {seeds}"
     if math.isnan(accuracy):
         return "diverged"
-    return "stuck" if accuracy < STUCK else f"{accuracy:.0%}"
+    return "stuck" if accuracy < STUCK else f"{100 * accuracy:.0f} %"
 
 
 def draw_steps(path: Path, cells: pd.DataFrame, function: str, steps: int) -> None:
