@@ -97,8 +97,8 @@ def describe(cells: pd.DataFrame, steps: int) -> str:
 def _legend_of_cells(steps: int) -> str:
     return (
         f"Median steps of the seeds to 99 %; `r of s`: only r of s seeds got there within {steps:,} steps;\n"
-        f"none: the accuracy at the end of those that did not diverge, or `stuck` below {100 * STUCK:.0f} %, where\n"
-        "a constant answer has 50 %."
+        f"none: the accuracy at the end, where it did not diverge, or `stuck` below {100 * STUCK:.0f} %,\n"
+        "where a constant answer has 50 %."
     )
 
 
