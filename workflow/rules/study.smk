@@ -152,9 +152,12 @@ def results():
     for. Weights are not: moving them would repeat every training.
     """
     ends = ["tables/ablations.csv", "figures/comparison.png", "report.html", "wandb/mirrored"]
+    reaching = []
     if STUDY.settings["reach"]:
         ends += ["tables/reach.csv", "figures/reach.svg"]
-    return [*(f"results/{STUDY.name}/{end}" for end in ends), *evaluations(), *inspections(), *runtimes()]
+        reaching = REACHING
+    ends = [f"results/{STUDY.name}/{end}" for end in ends]
+    return [*ends, *evaluations(), *inspections(), *runtimes(), *reaching]
 
 
 def summary():

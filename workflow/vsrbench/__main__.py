@@ -256,8 +256,7 @@ def _parser() -> argparse.ArgumentParser:
 
     option = add("compare-reach", "report.reach_summary", "compare_reach", "Tabulate how far networks look.")
     option("--files", type=Path, nargs="+", required=True, help="files of measure-reach")
-    option("--title", required=True)
-    option("--out", type=Path, required=True, help="folder that gets tables/, figures/ and report.html")
+    option("--out", type=Path, required=True, help="folder that gets tables/ and figures/")
 
     option = add("gate", "evaluation.gate", "gate", "Check bicubic against published reference scores.")
     option("--rows", type=Path, required=True)

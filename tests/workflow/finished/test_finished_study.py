@@ -35,6 +35,7 @@ def planned(workflow) -> set[str]:
 
 
 RESULTS = {"make_tables", "make_figures", "make_report", "sync"}
+REACH = {"measure_reach", "compare_reach"}
 GATE = {"gate", "all_gates_are_passed"}
 
 
@@ -42,7 +43,8 @@ def test_study_ends_with_every_variant_in_the_table(finished):
     table = (finished.folder / "results" / "tiny" / "tables" / "ablations.csv").read_text()
     for variant in (*finished.study["variants"], "bicubic"):
         assert f",{variant}," in table
-    assert (finished.folder / "results" / "tiny" / "report.html").stat().st_size > 10_000
+    page = (finished.folder / "results" / "tiny" / "report.html").read_text()
+    assert "<h2>Reach</h2>" in page and "Effective receptive fields." in page
 
 
 def test_second_start_has_nothing_to_do(finished):
@@ -65,13 +67,13 @@ def test_second_start_has_nothing_to_do(finished):
             "workflow/vsrbench/evaluation/metrics.py",
             "_WINDOW, _SIGMA = 11, 1.5",
             "_WINDOW, _SIGMA = 11, 1.4",
-            {"write_fingerprint", "evaluate", "gate", "all_gates_are_passed"} | RESULTS,
+            {"write_fingerprint", "evaluate"} | GATE | REACH | RESULTS,
         ),
         (
             "workflow/vsrbench/training/losses.py",
             ".add(1e-12)",
             ".add(1e-6)",
-            {"write_fingerprint", "train_flow", "train", "evaluate", "inspect"} | RESULTS,
+            {"write_fingerprint", "train_flow", "train", "evaluate", "inspect"} | REACH | RESULTS,
         ),
         (
             "workflow/vsrbench/results/statistics.py",
@@ -122,6 +124,7 @@ def test_another_data_set_is_scored_and_repeats_no_training(finished, tmp_path):
         ("evaluations/photo_motion/fcsa/seed_2.csv", "evaluate"),
         ("runtime/fcsa.json", "measure_runtime"),
         ("inspections/photo_motion/full/seed_1.safetensors", "inspect"),
+        ("reach/photo_motion/full/seed_1.safetensors", "measure_reach"),
     ],
     ids=lambda value: value.split("/")[0],
 )
