@@ -61,7 +61,9 @@ def test_second_start_has_nothing_to_do(finished):
             "ablations/oracle_flow.yaml",
             "flow: oracle",
             "feed_forward: unaligned",
-            {"resolve_variant", "write_fingerprint", "train", "evaluate", "measure_runtime"} | RESULTS,
+            {"resolve_variant", "write_fingerprint", "train", "evaluate", "measure_runtime"}
+            | REACH
+            | RESULTS,
         ),
         (
             "workflow/vsrbench/evaluation/metrics.py",
@@ -149,6 +151,7 @@ FIGURES = {
     "attention",
     "clips",
     "training",
+    "reach",
 }
 
 
