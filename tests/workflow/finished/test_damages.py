@@ -19,6 +19,8 @@ from vsrbench.core.lineage import FOLDER, KINDS, Artefact, check, locate, origin
 from vsrbench.core.provenance import code_digest
 from vsrbench.orchestration import chain
 from vsrbench.orchestration.chain import make_again
+from vsrbench.patterns.gradients import measure_gradients
+from vsrbench.patterns.learn import learn
 from vsrbench.results.study_results import read_rows
 from vsrbench.training.train_vsr import train
 from vsrbench.training.tuning import choose_learning_rate
@@ -59,6 +61,21 @@ def sweeps(tmp_path_factory) -> tuple[Path, Path]:
     choose_learning_rate(runs=runs, out=study / "tuning" / "full.json")
     shutil.copytree(study, folder / "damages" / "results" / "sweep")
     return study, folder / "damages" / "results" / "sweep"
+
+
+@pytest.fixture(scope="module")
+def patterns(tmp_path_factory) -> tuple[Path, Path]:
+    """A study of k-patterns without tables, which are like any other's, and a copy."""
+    folder = tmp_path_factory.mktemp("patterns")
+    study = folder / "results" / "patterns"
+    settings = {"layer": "convolutional", "optimiser": "sgd", "k": [2], "functions": ["parity"]}
+    settings |= {"rates": [0.3], "tuning_seeds": [9], "tuning_steps": 10, "seeds": [1, 2]}
+    settings |= {"steps": 20, "batch_size": 8, "interval": 5}
+    for n in (8, 12):
+        learn(**settings, n=n, out=study / "runs" / "convolutional" / "sgd" / f"n_{n}.csv")
+    measure_gradients(n=[8], k=[2], initialisations=2, out=study / "gradients.csv")
+    shutil.copytree(study, folder / "damages" / "results" / "patterns")
+    return study, folder / "damages" / "results" / "patterns"
 
 
 def first_file(artefact: Artefact) -> Path:
@@ -125,14 +142,15 @@ DAMAGES = (
 )
 CASES = [(kind.name, damage) for kind in KINDS for damage in DAMAGES]
 OF_A_SWEEP = {kind.name for kind in KINDS if kind.pattern.startswith("tuning/")}
+OF_PATTERNS = {kind.name for kind in KINDS if kind.pattern.startswith(("runs/{}/{}/n_", "gradients"))}
 IDS = [f"{kind}-{damage.__name__}" for kind, damage in CASES]
 
 
 @pytest.mark.parametrize(("kind", "damage"), CASES, ids=IDS)
-def test_damage_is_found_and_its_step_repeated(studies, sweeps, kind, damage):
-    whole, study = sweeps if kind in OF_A_SWEEP else studies
+def test_damage_is_found_and_its_step_repeated(studies, sweeps, patterns, kind, damage):
+    whole, study = sweeps if kind in OF_A_SWEEP else patterns if kind in OF_PATTERNS else studies
     found = examples(study, kind)
-    assert found, "add this kind to one of the two studies"
+    assert found, "add this kind to one of the three studies"
     if damage in (swap, swap_with_records) and len(found) < 2:
         pytest.skip(f"one {kind} only")
     artefact, other = found[0], found[-1]
