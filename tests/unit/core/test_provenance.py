@@ -49,15 +49,20 @@ def test_comment_docstring_and_blank_lines_change_nothing(project):
             "CONSTANT = 2\n\n\nclass ",
             {
                 *("train", "import_weights", "gate", "evaluate", "inspect", "measure_runtime", "restore"),
-                "make_figures",
+                *("make_figures", "measure_reach", "learn_patterns", "measure_gradients"),
             },
         ),
-        ("vsrbench/evaluation/metrics.py", "import cv2", "CONSTANT = 2\nimport cv2", {"gate", "evaluate"}),
+        (
+            "vsrbench/evaluation/metrics.py",
+            "import cv2",
+            "CONSTANT = 2\nimport cv2",
+            {"gate", "evaluate", "measure_reach"},
+        ),
         (
             "vsrbench/results/statistics.py",
             "CONFIDENCE = 0.95",
             "CONFIDENCE = 0.9",
-            {"gate", "make_tables", "make_figures", "make_report"},
+            {"gate", "make_tables", "make_figures", "make_report", "summarise_patterns"},
         ),
         (
             "models/state_dicts.py",
