@@ -245,11 +245,13 @@ def _provenance(path: Path, name: str) -> Iterator[str]:
     changed = " with uncommitted changes" if facts.get("uncommitted_changes") else ""
     machine = facts.get("machine", {})
     yield f"  {name}: revision {facts.get('revision')}{changed}"
-    yield f"    code {facts.get('code_digest')}, settings {facts.get('identity', {}).get('settings')}"
+    settings = facts.get("identity", {}).get("settings")
+    yield f"    code {facts.get('code_digest')}" + (f", settings {settings}" if settings else "")
     yield f"    on {machine.get('device')} ({machine.get('processor')}) of {machine.get('host')}"
     if "source" in facts:
         yield f"    loaded from {facts['source']}, sha256 {facts['sha256']}"
-    yield f"    {facts.get('device_hours')} device-hours, ended {facts.get('ended')}"
+    hours = f"{facts['device_hours']} device-hours, " if "device_hours" in facts else ""
+    yield f"    {hours}ended {facts.get('ended')}"
 
 
 def _cost(study: Path, row: pd.Series, column: str):
